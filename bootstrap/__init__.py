@@ -1,0 +1,1 @@
+"""Joining and seeding a network. Empty until there is a mesh to join."""

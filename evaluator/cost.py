@@ -1,0 +1,193 @@
+"""Analytic cost of a genome: products, bytes and calls of one training step, before it is built. Pure.
+
+Every figure is counted from the formulas that the kernels follow (sweeps, nudged phases, estimates,
+update), never timed. A stored calibration turns the counts into a predicted time.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from evaluator.errors import EvaluatorError
+from evaluator.jobs import Arithmetic, Calibration, CostLimits
+from evaluator.shape import Shape, shape_of
+from genome import Value
+
+__all__ = ["Cost", "StepCost", "cost_of", "excess", "predict_rate", "step_cost"]
+
+# Bytes of one number: master weights and optimizer slots, then states and operands of products.
+_WIDTH: Mapping[Arithmetic, tuple[int, int]] = {"fp32": (4, 4), "bf16": (4, 2), "exact-1": (8, 8)}
+_SLOTS = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 1}
+_UPDATE_PASSES = {"sgd": 4, "adam": 6, "adamw": 7, "muon": 8}
+_STATE_COPIES = 5  # input drive, free, plus, minus, and one scratch array a layer
+
+
+class StepCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of one training step of one batch."""
+
+    calls: float
+    macs: float
+    bytes: float
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What a genome needs: bytes of parameters, of activations and at the peak of a training step."""
+
+    shape: Shape
+    batch: int
+    parameter_bytes: int
+    activation_bytes: int
+    peak_bytes: int
+    macs_per_step: float
+
+
+class _Tally:
+    """Counts of products and passes, as they are added up."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.calls = self.macs = self.bytes = 0.0
+
+    def product(self, m: float, n: float, k: float, times: float = 1.0) -> None:
+        """`times` products of (m, k) with (k, n)."""
+        self.calls += times
+        self.macs += times * m * n * k
+        self.bytes += times * self.width * (m * n + m * k + n * k)
+
+    def sweep(self, elements: float, passes: float, times: float = 1.0) -> None:
+        """`times` runs of `passes` element-wise passes over `elements` numbers."""
+        self.calls += times * passes
+        self.bytes += times * passes * elements * 2 * self.width
+
+
+def step_cost(
+    values: Mapping[str, Value],
+    shape: Shape,
+    *,
+    arithmetic: Arithmetic,
+    free_steps: float,
+    nudged_steps: float,
+) -> StepCost:
+    """Counts of one training step when the phases take so many sweeps (means may be fractions)."""
+    batch = float(int(values["batch"]))
+    tally = _Tally(_WIDTH[arithmetic][1])
+    if values["credit"] == "backprop":
+        _count_backprop(tally, shape, batch)
+    else:
+        _count_eqprop(tally, values, shape, batch, free_steps, nudged_steps)
+    _count_update(tally, values, shape, _WIDTH[arithmetic][0])
+    return StepCost(calls=tally.calls, macs=tally.macs, bytes=tally.bytes)
+
+
+def _count_backprop(tally: _Tally, shape: Shape, batch: float) -> None:
+    for k, l in shape.connections:
+        m, n = shape.sizes[k], shape.sizes[l]
+        tally.product(batch, n, m)  # forward
+        tally.product(n, m, batch)  # weight gradient
+        if k > 0:
+            tally.product(batch, m, n)  # input gradient
+    tally.sweep(batch * sum(shape.sizes[1:]), 4)
+
+
+def _count_eqprop(
+    tally: _Tally,
+    values: Mapping[str, Value],
+    shape: Shape,
+    batch: float,
+    free_steps: float,
+    nudged_steps: float,
+) -> None:
+    sizes, last = shape.sizes, len(shape.sizes) - 1
+    states = sum(sizes[l] for l in shape.states)
+    inner = [(k, l) for k, l in shape.connections if k > 0 and l in shape.states]
+    readout = [(k, l) for k, l in shape.connections if k > 0 and l not in shape.states]
+    phases = 2.0 if values["estimate"] == "centred" else 1.0
+    for k, l in shape.connections:  # the feed-forward start, with the drive of the clamped input
+        tally.product(batch, sizes[l], sizes[k])
+    for k, l in inner:  # a sweep reads every inner weight in both directions
+        tally.product(batch, sizes[l], sizes[k], 2 * (free_steps + phases * nudged_steps))
+    for k, l in readout:  # the readout's error enters the layers that it reads at each nudged sweep
+        tally.product(batch, sizes[l], sizes[k], 2 * phases * nudged_steps)
+    sweeps = 1 + (free_steps if inner else 0) + phases * nudged_steps
+    tally.sweep(batch * states, 2 * len(shape.states), sweeps)
+    if shape.output == "ce":
+        tally.sweep(batch * sizes[last], 4, 1 + phases * nudged_steps)
+    for k, l in shape.connections:  # first-layer and readout gradients are one product, others two
+        tally.product(sizes[l], sizes[k], batch, 1 if k == 0 or (k, l) in readout else 2)
+    tally.sweep(batch * states, 2)
+
+
+def _count_update(tally: _Tally, values: Mapping[str, Value], shape: Shape, width: int) -> None:
+    optimizer = str(values["optimizer"])
+    scale = width / tally.width
+    tally.sweep(shape.parameters * scale, _UPDATE_PASSES[optimizer])
+    if optimizer == "muon":
+        for k, l in shape.connections:
+            long, short = sorted((shape.sizes[k], shape.sizes[l]), reverse=True)
+            steps = int(values["ns_steps"])
+            tally.product(short, short, long, steps)
+            tally.product(short, short, short, steps)
+            tally.product(short, long, short, steps)
+    if values.get("spectral") == "clip":
+        for k, l in shape.connections:
+            if k > 0 and l in shape.states:
+                tally.product(shape.sizes[l], 1, shape.sizes[k], 4)
+
+
+def cost_of(values: Mapping[str, Value], *, inputs: int, classes: int, arithmetic: Arithmetic) -> Cost:
+    """Bytes and products that training this genome needs, counted from its genes alone."""
+    shape = shape_of(values, inputs=inputs, classes=classes)
+    master, operand = _WIDTH[arithmetic]
+    batch = int(values["batch"])
+    slots = _SLOTS[str(values["optimizer"])]
+    copies = 3 if values["credit"] == "backprop" else _STATE_COPIES
+    parameters = shape.parameters * master
+    shadow = shape.parameters * operand if operand != master else 0
+    activations = batch * (shape.sizes[0] + copies * sum(shape.sizes[1:])) * master
+    free, nudged = nominal_steps(values)
+    step = step_cost(values, shape, arithmetic=arithmetic, free_steps=free, nudged_steps=nudged)
+    return Cost(
+        shape=shape,
+        batch=batch,
+        parameter_bytes=parameters,
+        activation_bytes=activations,
+        peak_bytes=parameters * (2 + slots) + shadow + activations,
+        macs_per_step=step.macs,
+    )
+
+
+def nominal_steps(values: Mapping[str, Value]) -> tuple[float, float]:
+    """Most sweeps that the free phase and each nudged one may take."""
+    return float(int(values.get("free_steps", 0))), float(int(values.get("nudged_steps", 0)))
+
+
+def excess(cost: Cost, limits: CostLimits) -> str | None:
+    """Why this cost is refused, or None: what was allowed, what the genome asks, what to do."""
+    layers = "-".join(map(str, cost.shape.sizes))
+    if cost.peak_bytes > limits.bytes:
+        return (
+            f"training may take at most {limits.bytes:.4g} bytes, this genome needs {cost.peak_bytes:.4g} "
+            f"(layers {layers}, batch {cost.batch}). Narrow its layers or raise --genome-memory."
+        )
+    macs = cost.macs_per_step / cost.batch
+    if macs > limits.macs:
+        return (
+            f"a training sample may take at most {limits.macs:.4g} multiply-accumulates, this genome needs "
+            f"{macs:.4g} (layers {layers}). Narrow its layers, take fewer settle steps or raise --genome-macs."
+        )
+    return None
+
+
+def predict_rate(step: StepCost, *, batch: int, calibration: Calibration) -> float:
+    """Training samples a second that the calibration predicts for steps of this cost."""
+    seconds = (
+        step.calls * calibration.seconds_per_call
+        + step.macs * calibration.seconds_per_mac
+        + step.bytes * calibration.seconds_per_byte
+    )
+    if not seconds > 0:
+        raise EvaluatorError(
+            f"a calibration must give a positive time a step, got {seconds} from {calibration}. "
+            "Run `eqmesh bench --calibrate` again."
+        )
+    return batch / seconds

@@ -1,0 +1,300 @@
+"""Job, Outcome and Failure: all that crosses the pipe between a node and its workers. Pure.
+
+A frame is a four-byte big-endian length and one MessagePack message. Nothing here loads torch.
+"""
+
+import hashlib
+import struct
+from typing import Literal, TypeVar
+
+import msgspec
+
+from evaluator.errors import EvaluatorError
+
+__all__ = [
+    "ARITHMETIC",
+    "MAX_FRAME_BYTES",
+    "Arithmetic",
+    "Calibrate",
+    "Calibration",
+    "CostLimits",
+    "CurvePoint",
+    "Failure",
+    "FailureKind",
+    "Job",
+    "JobArithmetic",
+    "Measured",
+    "Outcome",
+    "Progress",
+    "Purpose",
+    "Ready",
+    "Reply",
+    "Request",
+    "Result",
+    "Settling",
+    "decode_reply",
+    "decode_request",
+    "encode",
+    "failure_of",
+    "frame_length",
+    "stream_key",
+]
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+
+Arithmetic = Literal["fp32", "bf16", "exact-1"]
+JobArithmetic = Literal["fp32", "bf16", "exact-1", "task"]  # "task": a function of its own, no network
+ARITHMETIC: tuple[Arithmetic, ...] = ("fp32", "bf16", "exact-1")
+Purpose = Literal["search", "rescore", "report", "export"]
+FailureKind = Literal[
+    "refused",  # the genome asks for more than the limits allow, or for what its class cannot do
+    "diverged",  # states or weights stopped being finite
+    "out-of-memory",
+    "deadline",
+    "crashed",  # the worker process ended
+    "data",  # the task's data are missing or are not what their checksum names
+    "error",  # the task's own code raised
+]
+
+
+class CostLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a genome may ask for, checked on its analytic cost before anything is built.
+
+    `bytes` at the peak of training, `macs` multiply-accumulates for one training sample.
+    """
+
+    bytes: float = 2.0**30
+    macs: float = 1.5e7
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What one machine needs for one call, one multiply-accumulate and one byte of training.
+
+    `seconds_per_*` come from a non-negative least-squares fit to timed training steps of this very
+    code; `error` is the median relative error of that fit.
+    """
+
+    arithmetic: Arithmetic
+    machine: str
+    seconds_per_call: float
+    seconds_per_mac: float
+    seconds_per_byte: float
+    error: float
+
+
+class Job(msgspec.Struct, tag="job", frozen=True, kw_only=True):
+    """One evaluation to be done. `genome` holds canonical bytes; `seed` is 0 to 2**63 - 1.
+
+    `genome_id` and `task_id` are what the sender computed; the worker computes them again. `space` is
+    an import string, or empty for the task's own space.
+    """
+
+    number: int
+    task: str
+    task_id: str
+    tier: str
+    space: str = ""
+    genome: bytes
+    genome_id: str
+    seed: int
+    arithmetic: JobArithmetic = "fp32"
+    backend: str = "auto"
+    purpose: Purpose = "search"
+    split: Literal["validation", "test"] = "validation"
+    checkpoints: int = 20
+    diagnose: bool = True
+    deadline_s: float = 600.0
+    limits: CostLimits = CostLimits()
+    calibration: Calibration | None = None
+    spool: str | None = None
+
+
+class Calibrate(msgspec.Struct, tag="calibrate", frozen=True, kw_only=True):
+    """Ask a worker to time training steps in one arithmetic class."""
+
+    arithmetic: Arithmetic
+
+
+Request = Job | Calibrate
+
+
+class Ready(msgspec.Struct, tag="ready", frozen=True, kw_only=True):
+    """A worker has loaded its libraries and waits for jobs.
+
+    `backends` gives for each backend why it cannot be used here; empty where it can.
+    """
+
+    pid: int
+    versions: dict[str, str]
+    backends: dict[str, str]
+
+
+class Progress(msgspec.Struct, tag="progress", frozen=True, kw_only=True):
+    """How far a job is: share of its samples trained, and accuracy where it was just measured."""
+
+    number: int
+    done: float
+    accuracy: float | None = None
+
+
+class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Validation accuracy after so many training samples; `epoch` counts passes, as a fraction."""
+
+    samples: int
+    epoch: float
+    accuracy: float
+    train_cpu_s: float
+
+
+class Settling(msgspec.Struct, frozen=True, kw_only=True):
+    """How the network relaxed: mean sweeps really taken a phase, and the last diagnosis.
+
+    `free_energy`, `free_residual` and their nudged twins hold one value a sweep, of the trained
+    network on one batch. `verdict` is converged, oscillating, diverged, unsettled or none (a network
+    with nothing to settle); `period` is that of an oscillation, else 0.
+    """
+
+    free_steps: float = 0.0
+    nudged_steps: float = 0.0
+    verdict: str = "none"
+    period: int = 0
+    free_energy: tuple[float, ...] = ()
+    nudged_energy: tuple[float, ...] = ()
+    free_residual: tuple[float, ...] = ()
+    nudged_residual: tuple[float, ...] = ()
+    spectral_norm: dict[str, float] = {}
+    gradient_norm: dict[str, float] = {}
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What the clock and the kernel of this machine said; it never ranks anything."""
+
+    train_cpu_s: float = 0.0
+    train_wall_s: float = 0.0
+    evaluate_cpu_s: float = 0.0
+    samples_per_s: float = 0.0
+    peak_bytes: int = 0
+
+
+class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
+    """One finished evaluation. All but `measured` and `curve[*].train_cpu_s` follow from the job."""
+
+    number: int
+    genome: str
+    task: str
+    task_id: str
+    tier: str
+    seed: int
+    arithmetic: str
+    backend: str
+    purpose: Purpose
+    split: str
+    objectives: dict[str, float]
+    examples: int = 0
+    macs: float = 0.0
+    parameter_bytes: int = 0
+    activation_bytes: int = 0
+    weights: str = ""
+    weights_bytes: int = 0
+    predictions: str = ""
+    checkpoints: tuple[str, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    settling: Settling = Settling()
+    measured: Measured = Measured()
+    versions: dict[str, str] = {}
+
+
+class Failure(msgspec.Struct, tag="failure", frozen=True, kw_only=True):
+    """One evaluation that gave no result, and why, in words for the person who reads the record."""
+
+    number: int
+    genome: str
+    task: str
+    task_id: str
+    tier: str
+    seed: int
+    arithmetic: str
+    purpose: Purpose
+    kind: FailureKind
+    detail: str
+
+
+class Calibrated(msgspec.Struct, tag="calibrated", frozen=True, kw_only=True):
+    """The answer to `Calibrate`."""
+
+    calibration: Calibration
+
+
+Result = Outcome | Failure
+Reply = Ready | Progress | Outcome | Failure | Calibrated
+
+T = TypeVar("T")
+
+_encoder = msgspec.msgpack.Encoder()
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+def encode(message: Request | Reply) -> bytes:
+    """The message as one frame. Raises EvaluatorError where it is larger than MAX_FRAME_BYTES."""
+    body = _encoder.encode(message)
+    if len(body) > MAX_FRAME_BYTES:
+        raise EvaluatorError(
+            f"a message must fit {MAX_FRAME_BYTES} bytes, got {len(body)} ({type(message).__name__}). "
+            "Shorten the curve or the telemetry."
+        )
+    return _LENGTH.pack(len(body)) + body
+
+
+def frame_length(header: bytes) -> int:
+    """Length of the body that follows a four-byte header. Raises EvaluatorError past the bound."""
+    (length,) = _LENGTH.unpack(header)
+    if length > MAX_FRAME_BYTES:
+        raise EvaluatorError(
+            f"a frame must not exceed {MAX_FRAME_BYTES} bytes, got a header that announces {length}. "
+            "Something else wrote to the worker's standard output."
+        )
+    return int(length)
+
+
+def decode_request(body: bytes) -> Request:
+    """A request from the body of a frame. Raises EvaluatorError for anything else."""
+    return _decode(_requests, body)
+
+
+def decode_reply(body: bytes) -> Reply:
+    """A reply from the body of a frame. Raises EvaluatorError for anything else."""
+    return _decode(_replies, body)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
+    try:
+        return decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise EvaluatorError(f"expected a message of evaluator.jobs, got other bytes: {error}") from error
+
+
+def failure_of(job: Job, kind: FailureKind, detail: str) -> Failure:
+    """This job, ended without a result."""
+    return Failure(
+        number=job.number,
+        genome=job.genome_id,
+        task=job.task,
+        task_id=job.task_id,
+        tier=job.tier,
+        seed=job.seed,
+        arithmetic=job.arithmetic,
+        purpose=job.purpose,
+        kind=kind,
+        detail=detail,
+    )
+
+
+def stream_key(genome_id: str, task_id: str, seed: int) -> bytes:
+    """32 bytes from which a training draws everything: weights, order of samples, signs.
+
+    Derived, not chosen, so that a seed cannot be shopped for without naming it.
+    """
+    text = f"eqmesh/train/1\n{genome_id}\n{task_id}\n{seed}\n"
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,202 @@
+"""Seeded, budgeted training with checkpoints that a stranger can replay, segment by segment."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from evaluator.errors import EvaluatorError
+from evaluator.jobs import CurvePoint
+from kernels import DivergedError, Learner, permutation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Plan", "Trained", "fingerprint", "replay_segment", "train"]
+
+State = Mapping[str, "NDArray[np.generic]"]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is trained on what, in which order: all that follows from a job.
+
+    `examples` are trained on for `epochs` passes in batches of `batch`, the last of a pass shorter;
+    `key` (32 bytes) draws the order and the signs; the rate falls linearly to 0 where `schedule` is
+    linear. The end of each of `checkpoints` equal shares of the steps is hashed.
+    """
+
+    examples: int
+    epochs: int
+    batch: int
+    key: bytes
+    schedule: str
+    checkpoints: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass."""
+        return math.ceil(self.examples / self.batch)
+
+    @property
+    def steps(self) -> int:
+        """Batches in the whole training."""
+        return self.steps_per_epoch * self.epochs
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """Steps after which a checkpoint stands; the last is the end. Never more than there are steps."""
+        count = min(self.checkpoints, self.steps)
+        return tuple(-(-self.steps * i // count) for i in range(1, count + 1))
+
+    def scale(self, step: int) -> float:
+        """Share of the learning rate at this step (from 0)."""
+        return 1.0 - step / self.steps if self.schedule == "linear" else 1.0
+
+    def sign(self, step: int) -> int:
+        """+1 or -1: the sign of a randomly signed nudge at this step."""
+        digest = hashlib.sha256(self.key + b"sign" + step.to_bytes(8, "big")).digest()
+        return 1 if digest[0] & 1 else -1
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True):
+    """What a training left behind: hashes, curve, mean sweeps taken, and the time it needed."""
+
+    checkpoints: tuple[str, ...]
+    curve: tuple[CurvePoint, ...]
+    free_steps: float
+    nudged_steps: float
+    samples: int
+    train_cpu_s: float
+    train_wall_s: float
+
+
+class _Meter:
+    """CPU and wall seconds of the training alone, without what is measured in between."""
+
+    def __init__(self) -> None:
+        self.cpu = self.wall = 0.0
+        self._cpu = self._wall = 0.0
+
+    def start(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+
+    def stop(self) -> None:
+        self.cpu += time.process_time() - self._cpu
+        self.wall += time.perf_counter() - self._wall
+
+
+def fingerprint(state: State) -> str:
+    """SHA-256 of a learner's state: names, dtypes, shapes and little-endian bytes, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        array = np.ascontiguousarray(state[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def train(
+    learner: Learner,
+    x: "NDArray[np.float32]",
+    y: "NDArray[np.int64]",
+    plan: Plan,
+    *,
+    score: Callable[[Learner], float],
+    curve_points: int = 10,
+    on_progress: Callable[[float, float], None] = lambda _done, _accuracy: None,
+    on_state: Callable[[int, State], None] | None = None,
+) -> Trained:
+    """Train `learner` by `plan` on x (n, inputs) in [0, 1] and y (n,).
+
+    `score` gives the validation accuracy for the curve; `on_state(step, state)` receives the state at
+    the start and at each checkpoint. Raises kernels.DivergedError, naming the step, as soon as states
+    or weights are not finite.
+    """
+    boundaries = plan.boundaries
+    marks = {-(-plan.steps * i // curve_points) for i in range(1, curve_points + 1)}
+    hashes: list[str] = []
+    curve: list[CurvePoint] = []
+    free = nudged = 0.0
+    meter = _Meter()
+    if on_state is not None:
+        on_state(0, learner.state())
+    first = 0
+    for last in sorted(marks | set(boundaries)):
+        meter.start()
+        taken = _run(learner, x, y, plan, first, last)
+        meter.stop()
+        free, nudged, first = free + taken[0], nudged + taken[1], last
+        if last in boundaries:
+            state = learner.state()
+            hashes.append(fingerprint(state))
+            if on_state is not None:
+                on_state(last, state)
+        if last in marks:
+            curve.append(_point(plan, last, score(learner), meter.cpu))
+            on_progress(last / plan.steps, curve[-1].accuracy)
+    return Trained(
+        checkpoints=tuple(hashes),
+        curve=tuple(curve),
+        free_steps=free / plan.steps,
+        nudged_steps=nudged / plan.steps,
+        samples=plan.examples * plan.epochs,
+        train_cpu_s=meter.cpu,
+        train_wall_s=meter.wall,
+    )
+
+
+def _point(plan: Plan, step: int, accuracy: float, cpu_s: float) -> CurvePoint:
+    epochs, rest = divmod(step, plan.steps_per_epoch)
+    samples = epochs * plan.examples + min(rest * plan.batch, plan.examples)
+    return CurvePoint(
+        samples=samples, epoch=samples / plan.examples, accuracy=accuracy, train_cpu_s=round(cpu_s, 6)
+    )
+
+
+def _run(
+    learner: Learner, x: "NDArray[np.float32]", y: "NDArray[np.int64]", plan: Plan, first: int, last: int
+) -> tuple[float, float]:
+    """Steps `first` to `last - 1`; gives the sums of the sweeps that the two phases took."""
+    free = nudged = 0.0
+    order: NDArray[np.int64] | None = None
+    for step in range(first, last):
+        epoch, index = divmod(step, plan.steps_per_epoch)
+        if order is None or index == 0:
+            order = permutation(plan.key, epoch, plan.examples)
+        rows = order[index * plan.batch : (index + 1) * plan.batch]
+        report = learner.step(x[rows], y[rows], scale=plan.scale(step), sign=plan.sign(step))
+        if not report.finite:
+            raise DivergedError(
+                f"of {plan.steps} training steps, states or weights are",
+                step + 1,
+                "Lower the learning rate or the nudge, or cap the spectral norm.",
+            )
+        free += report.free_steps
+        nudged += report.nudged_steps
+    return free, nudged
+
+
+def replay_segment(
+    learner: Learner,
+    x: "NDArray[np.float32]",
+    y: "NDArray[np.int64]",
+    plan: Plan,
+    *,
+    segment: int,
+    state: State,
+) -> str:
+    """Hash of the state at the end of checkpoint segment `segment`, started from `state`.
+
+    In the class `exact-1` it equals the claimed hash on every machine; in the others on a like one.
+    Raises EvaluatorError for a segment that the plan does not have.
+    """
+    bounds = (0, *plan.boundaries)
+    if not 0 <= segment < len(bounds) - 1:
+        raise EvaluatorError(f"this training has segments 0 to {len(bounds) - 2}, got {segment}")
+    learner.load(state)
+    _run(learner, x, y, plan, bounds[segment], bounds[segment + 1])
+    return fingerprint(learner.state())

@@ -1,0 +1,70 @@
+"""NSGA-II (Deb et al. 2002) in steady state: each record competes as it comes. Pure."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from genome.birth import Birth
+from genome.genome import Genome
+from genome.pareto import Direction, survival
+from genome.space import SearchSpace
+from genome.strategies.base import Proposal, Record
+from genome.strategies.ledger import Ledger, random_birth, varied_birth
+
+__all__ = ["Nsga2"]
+
+_RANDOM_SHARE = 8
+
+
+class Nsga2:
+    """Keeps the `population` best records by rank and crowding and varies them, chosen by binary tournament.
+
+    There are no generations: a proposal is made from whatever has been told so far, so no straggler holds up the
+    search. The first proposals, as many as the population, are seeds and random genomes; later one in eight is
+    random, so that no gene's value is lost for good.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        directions: Mapping[str, Direction],
+        seeds: Sequence[Proposal] = (),
+        *,
+        population: int = 16,
+    ) -> None:
+        self._ledger = Ledger(space, seeds, tuple(directions))
+        self._directions = dict(directions)
+        self._population = population
+        self._survivors: list[Record] = []
+
+    @property
+    def survivors(self) -> tuple[Record, ...]:
+        """The parents of what is asked next, best first."""
+        return tuple(self._survivors)
+
+    def ask(self, rng: random.Random, n: int = 1) -> list[Proposal]:
+        """Up to `n` new genomes."""
+        parents: dict[str, Genome] = {record.genome.id: record.genome for record in self._survivors}
+        return self._ledger.ask(rng, n, self._birth, parents)
+
+    def expect(self, proposals: Sequence[Proposal]) -> None:
+        """Take the proposals as asked."""
+        self._ledger.expect(proposals)
+
+    def tell(self, records: Sequence[Record]) -> None:
+        """Let each record compete with the survivors, one by one, so that the size of a batch changes nothing."""
+        for record in records:
+            if self._ledger.fresh(record):
+                rivals = [*self._survivors, record]
+                rows = [rival.objectives or {} for rival in rivals]
+                self._survivors = [rivals[i] for i in survival(rows, self._directions, self._population)]
+
+    def _birth(self, rng: random.Random) -> Birth:
+        starting = len(self._ledger) < self._population or not self._survivors
+        if starting or not rng.randrange(_RANDOM_SHARE):
+            return random_birth(rng)
+        return varied_birth(rng, self._select)
+
+    def _select(self, rng: random.Random) -> str:
+        # Survivors stand in order, so the better of two is the one with the smaller index.
+        size = len(self._survivors)
+        return self._survivors[min(rng.randrange(size), rng.randrange(size))].genome.id

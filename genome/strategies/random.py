@@ -1,0 +1,33 @@
+"""Random search: the seeds, then uniformly drawn genomes. Pure."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from genome.pareto import Direction
+from genome.space import SearchSpace
+from genome.strategies.base import Proposal, Record
+from genome.strategies.ledger import Ledger, random_birth
+
+__all__ = ["RandomSearch"]
+
+
+class RandomSearch:
+    """The baseline that every other strategy has to beat."""
+
+    def __init__(
+        self, space: SearchSpace, directions: Mapping[str, Direction], seeds: Sequence[Proposal] = ()
+    ) -> None:
+        self._ledger = Ledger(space, seeds, tuple(directions))
+
+    def ask(self, rng: random.Random, n: int = 1) -> list[Proposal]:
+        """Up to `n` new genomes."""
+        return self._ledger.ask(rng, n, random_birth, {})
+
+    def expect(self, proposals: Sequence[Proposal]) -> None:
+        """Take the proposals as asked."""
+        self._ledger.expect(proposals)
+
+    def tell(self, records: Sequence[Record]) -> None:
+        """Take in finished evaluations: all that counts here is that they were seen."""
+        for record in records:
+            self._ledger.fresh(record)

@@ -1,0 +1,1 @@
+"""Backends: the float64 arbiter and what is held against it."""

@@ -1,0 +1,157 @@
+"""Equilibrium Propagation with torch, for one network or P side by side: no autograd, no new memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kernels.arithmetic import Arithmetic, Bfloat16
+from kernels.contrast import distance
+from kernels.elementwise import WeightGrid
+from kernels.errors import KernelError
+from kernels.exact import WEIGHT_LIMIT, Exact, check_batch, grid_clip, weight_bits
+from kernels.learner import Array
+from kernels.making import make_optimizers
+from kernels.parameters import Parameters
+from kernels.rules import ArithmeticName, OptimizerSettings, Rule
+from kernels.settle import Settled
+from kernels.slots import load_state, read_state
+from kernels.spectral import SpectralCap
+from kernels.topology import Topology, weight_name
+from kernels.workspace import Workspace
+
+__all__ = ["Engine"]
+
+CLASSES: Mapping[ArithmeticName, type[Arithmetic]] = {"fp32": Arithmetic, "bf16": Bfloat16, "exact-1": Exact}
+CHUNK = 256
+
+
+class Engine:
+    """Trains and reads networks of one topology; `values`, `rules` and `settings` have one entry for each.
+
+    `population` None stands for one network whose arrays have no population axis. Arrays are torch tensors here.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        values: Sequence[Mapping[str, Array]],
+        rules: Sequence[Rule],
+        settings: Sequence[OptimizerSettings],
+        *,
+        batch: int,
+        arithmetic: ArithmeticName,
+        population: int | None,
+    ) -> None:
+        for rule in rules:
+            rule.check(topology)
+        if not 1 <= batch <= 2**20:
+            raise KernelError(f"batch must lie in [1, 2**20], got {batch}.")
+        grid = None
+        if arithmetic == "exact-1":
+            grid = exact_grid(topology, rules, settings, batch)
+            topology = replace(topology, clip=grid_clip(topology.clip))
+        self.topology = topology
+        self.batch = batch
+        self.arithmetic = CLASSES[arithmetic](population)
+        self.parameters = Parameters(topology, self.arithmetic, values)
+        self._rules = rules
+        self._grid = grid
+        self._regrid()
+        units = [1.0 / (distance(rule) * batch) for rule in rules]
+        self._optimizers = make_optimizers(self.parameters, settings, units=units, grid=grid)
+        self._caps = []
+        if settings[0].spectral_cap is not None:
+            caps = [each.spectral_cap or 0.0 for each in settings]
+            recurrent = [self.parameters.views[weight_name(*edge)].value for edge in topology.recurrent]
+            self._caps = [SpectralCap(weight, caps) for weight in recurrent]
+        self._workspaces: dict[int, Workspace] = {}
+        self.steps = 0
+        self._bias_gradient = self.parameters.gradient[..., self.parameters.bias_start :]
+        self._health = torch.zeros(self.arithmetic.lead, dtype=self.arithmetic.dtype)
+
+    def _regrid(self) -> None:
+        if self._grid is not None:
+            self._grid.settle(self.parameters.flat.value)
+
+    def workspace(self, rows: int) -> Workspace:
+        """Return the buffers for batches of `rows` samples, allocated on first use."""
+        if rows not in self._workspaces:
+            self._workspaces[rows] = Workspace(
+                self.topology, self.arithmetic, self.parameters.views, self._rules, rows
+            )
+        return self._workspaces[rows]
+
+    @torch.inference_mode()
+    def step(
+        self, x: Tensor, y: Tensor, *, scale: float, sign: int | Tensor
+    ) -> tuple[Settled, Settled, Tensor]:
+        """Learn from a batch; return how both phases settled, and a number ([P]) that is finite where all went well.
+
+        It is the sum of all gradients of biases, each of which sums what the states of a layer or the mistakes have
+        become: what is not finite shows in it.
+        """
+        assert torch.is_inference_mode_enabled(), "an EP path never records a graph"
+        rows = x.shape[-2]
+        if not 1 <= rows <= self.batch:
+            raise KernelError(f"a batch here has 1 to {self.batch} samples, got {rows}.")
+        if not 0.0 <= scale <= 1.0:
+            raise KernelError(f"scale, the share of the learning rate, must lie in [0, 1], got {scale}.")
+        workspace = self.workspace(rows)
+        workspace.load(x, y)
+        free = workspace.relax(self._rules[0].free, measured=True)
+        nudged = workspace.nudge(sign)
+        workspace.gradients(self.parameters.gradient_views)
+        if rows != self.batch:
+            self.parameters.gradient.mul_(self.batch / rows)
+        for optimizer in self._optimizers:
+            optimizer.update(scale)
+        for cap in self._caps:
+            cap.apply()
+        self.arithmetic.refresh(self.parameters.flat)
+        self.steps += 1
+        return free, nudged, torch.sum(self._bias_gradient, dim=-1, out=self._health)
+
+    @torch.inference_mode()
+    def scores(self, x: Tensor) -> Tensor:
+        """Return the scores ([P,] n, classes) of the free phase for `x` ([P,] n, n_0), any n."""
+        total = x.shape[-2]
+        out = torch.empty(
+            (*self.arithmetic.lead, total, self.topology.sizes[-1]), dtype=self.arithmetic.dtype
+        )
+        workspace = self.workspace(CHUNK)
+        padded = torch.zeros((*self.arithmetic.lead, CHUNK, x.shape[-1]))
+        for start in range(0, total, CHUNK):
+            part = x[..., start : start + CHUNK, :]
+            rows = part.shape[-2]
+            padded[..., :rows, :] = part
+            workspace.load(padded, None)
+            workspace.relax(self._rules[0].free, measured=False)
+            out[..., start : start + rows, :] = workspace.scores.mT[..., :rows, :]
+        return out
+
+    def state(self) -> dict[str, Array]:
+        """Return copies of all that is needed to continue bit for bit."""
+        return read_state(self.parameters, [*self._optimizers, *self._caps], self.steps)
+
+    @torch.inference_mode()
+    def load(self, state: Mapping[str, Array]) -> None:
+        """Continue from a `state`; raises KernelError for one of another network or optimizer."""
+        self.steps = load_state(self.parameters, [*self._optimizers, *self._caps], state)
+
+
+def exact_grid(
+    topology: Topology, rules: Sequence[Rule], settings: Sequence[OptimizerSettings], batch: int
+) -> WeightGrid:
+    """Return the weight grid of exact-1; raises KernelError for what it cannot do exactly."""
+    for each in settings:
+        if each.name == "muon" or each.spectral_cap is not None:
+            asked = "muon" if each.name == "muon" else "a spectral cap"
+            raise KernelError(
+                f"exact-1 has no {asked}, whose products are not exact. Use sgd, adam or adamw, or fp32."
+            )
+    for rule in rules:
+        check_batch(topology, rule, batch)
+    # A network's grid must not depend on its neighbours: it follows from the topology and the estimate alone.
+    return WeightGrid(weight_bits(topology, rules[0]), WEIGHT_LIMIT)

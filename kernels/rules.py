@@ -1,0 +1,133 @@
+"""What a learning run is told: how to relax, which estimate to form, how to step. Pure."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from kernels.errors import KernelError
+from kernels.topology import Topology
+
+__all__ = [
+    "ArithmeticName",
+    "Estimate",
+    "OptimizerName",
+    "OptimizerSettings",
+    "Order",
+    "Relaxation",
+    "Rule",
+    "Scheme",
+]
+
+Scheme = Literal["block", "synchronous"]
+Order = Literal["forward", "backward", "alternating"]
+Estimate = Literal["centred", "one-sided", "negative", "random-sign", "linearised"]
+OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
+ArithmeticName = Literal["fp32", "bf16", "exact-1"]
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise KernelError(message)
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """How one phase settles.
+
+    `scheme` "block" moves one layer after another to its exact minimiser; "synchronous" moves all layers at once
+    by `step_size` of the way. `order` holds for "block": forward (1..L), backward (L..1), or alternating, which
+    begins backward because the start of a phase has already been carried forward. At most `steps` sweeps; with a
+    `tolerance` above 0 the phase ends earlier, once no state of the batch changes by more than that.
+    """
+
+    scheme: Scheme = "block"
+    order: Order = "forward"
+    steps: int = 0
+    tolerance: float = 0.0
+    step_size: float = 1.0
+
+    def __post_init__(self) -> None:
+        _expect(
+            self.scheme in ("block", "synchronous"),
+            f"scheme must be block or synchronous, got {self.scheme!r}.",
+        )
+        _expect(
+            self.order in ("forward", "backward", "alternating"),
+            f"order must be forward, backward or alternating, got {self.order!r}.",
+        )
+        _expect(0 <= self.steps <= 10**6, f"steps must lie in [0, 1000000], got {self.steps}.")
+        _expect(
+            math.isfinite(self.tolerance) and self.tolerance >= 0,
+            f"tolerance must be 0 or more, got {self.tolerance}.",
+        )
+        _expect(0 < self.step_size <= 1, f"step_size must lie in (0, 1], got {self.step_size}.")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An Equilibrium Propagation rule: the estimate, the nudge `beta` and both relaxations.
+
+    "linearised" is the limit of a vanishing nudge and does not read `beta`. "random-sign" nudges by
+    `sign * beta`, the sign being an argument of each step.
+    """
+
+    estimate: Estimate
+    beta: float
+    free: Relaxation
+    nudged: Relaxation
+
+    def __post_init__(self) -> None:
+        _expect(
+            self.estimate in ("centred", "one-sided", "negative", "random-sign", "linearised"),
+            f"estimate must be centred, one-sided, negative, random-sign or linearised, got {self.estimate!r}.",
+        )
+        _expect(
+            math.isfinite(self.beta) and self.beta > 0, f"beta must be finite and above 0, got {self.beta}."
+        )
+        _expect(self.nudged.steps >= 1, "the nudged phase needs at least 1 step, got 0.")
+
+    def check(self, topology: Topology) -> None:
+        """Raise KernelError where `topology` cannot be nudged so: an "mse" output needs |beta| < 1."""
+        _expect(
+            topology.output != "mse" or self.estimate == "linearised" or self.beta < 1,
+            f"with an mse output |beta| must be below 1 (the nudged output divides by 1 + beta), got {self.beta}. "
+            "Use 0.5 or less.",
+        )
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How gradients become steps.
+
+    `rate` is the learning rate; `momentum` that of sgd and muon; `weight_decay` the decoupled decay of adamw
+    (per unit of rate); `ns_steps` the Newton-Schulz iterations of muon and `bias_rate` the Adam rate of its
+    biases. `spectral_cap` bounds the spectral norm of every state-to-state weight after each step. Adam uses
+    betas .9 and .999 and epsilon 1e-8 (Kingma & Ba 2015).
+    """
+
+    name: OptimizerName = "adam"
+    rate: float = 1e-3
+    momentum: float = 0.95
+    weight_decay: float = 0.0
+    ns_steps: int = 5
+    bias_rate: float = 1e-3
+    spectral_cap: float | None = None
+
+    def __post_init__(self) -> None:
+        _expect(
+            self.name in ("sgd", "adam", "adamw", "muon"),
+            f"optimizer must be sgd, adam, adamw or muon, got {self.name!r}.",
+        )
+        for field in ("rate", "bias_rate"):
+            value = getattr(self, field)
+            _expect(math.isfinite(value) and value > 0, f"{field} must be finite and above 0, got {value}.")
+        _expect(0 <= self.momentum < 1, f"momentum must lie in [0, 1), got {self.momentum}.")
+        _expect(
+            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            f"weight_decay must be 0 or more, got {self.weight_decay}.",
+        )
+        _expect(1 <= self.ns_steps <= 20, f"ns_steps must lie in [1, 20], got {self.ns_steps}.")
+        _expect(
+            self.spectral_cap is None or (math.isfinite(self.spectral_cap) and self.spectral_cap > 0),
+            f"spectral_cap must be finite and above 0, or None, got {self.spectral_cap}.",
+        )

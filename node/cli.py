@@ -1,0 +1,113 @@
+"""`eqmesh`: registers every command by import string, so that only the one that is called is loaded."""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from eqmesh import EqmeshError, __version__
+
+__all__ = ["EXIT_CODES", "app", "main"]
+
+EXIT_CODES = {
+    0: "done",
+    1: "it could not be done; standard error says why and what to do",
+    2: "the command line was not understood",
+    3: "the evaluation ended in a failure, which is on record or in the result",
+    130: "stopped by Ctrl-C or SIGTERM; the same command goes on from there",
+}
+
+_COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "": (
+        "",
+        {
+            "search": ("search:search", "Search for good networks, or go on with a search."),
+            "front": ("front:front", "Show the Pareto front of a store."),
+            "evaluate": ("evaluate:evaluate", "Train and measure one genome or preset."),
+            "compare": ("compare:compare", "Train several genomes on several seeds: table and plots."),
+            "bench": ("bench:bench", "Measure this machine, and how far predictions are off."),
+            "doctor": ("doctor:doctor", "Check that this machine can run eqmesh."),
+        },
+    ),
+    "genome": (
+        "Look at genomes and move them between stores.",
+        {
+            "show": ("genome:show", "Genes, birth and every evaluation of one genome."),
+            "diff": ("genome:diff", "Genes in which two genomes differ."),
+            "export": ("genome:export", "Write a genome as JSON, with its weights if they are kept."),
+            "import": ("genome:import_", "Take a genome of a JSON file into a store."),
+        },
+    ),
+    "lineage": (
+        "Who descends from whom.",
+        {
+            "show": ("lineage:show", "Statistics of the ancestry in a store."),
+            "ancestors": ("lineage:ancestors", "The line of one genome back to its founders."),
+            "export": ("lineage:export", "The whole ancestry as CSV, GraphML, Newick, DOT or JSON."),
+        },
+    ),
+    "task": (
+        "What networks are searched for.",
+        {"list": ("task:list_", "Tasks by name, with their fidelity tiers.")},
+    ),
+    "data": (
+        "Data sets on this machine.",
+        {
+            "list": ("data:list_", "Every data set, and whether this machine has it."),
+            "fetch": ("data:fetch", "Get a data set and check it."),
+            "verify": ("data:verify", "Check the files of a data set against their checksums."),
+        },
+    ),
+    "config": (
+        "Settings and where they come from.",
+        {
+            "show": ("config:show", "Every setting, its value and its origin."),
+            "init": ("config:init", "Write an eqmesh.toml to start from."),
+        },
+    ),
+}
+
+app = App(
+    name="eqmesh",
+    version=__version__,
+    help="Search for good Equilibrium Propagation networks, on real data, with local learning rules.",
+    help_epilogue="Example: `eqmesh search --task digits --evaluations 60 --seed 1`",
+)
+app.register_install_completion_command(add_to_startup=False)
+for _noun, (_help, _verbs) in _COMMANDS.items():
+    _group = app
+    if _noun:
+        _group = App(name=_noun, help=_help)
+        app.command(_group)
+    for _verb, (_target, _about) in _verbs.items():
+        _group.command(f"node.commands.{_target}", name=_verb, help=_about)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    try:
+        code = app(arguments, result_action="return_value")
+    except EqmeshError as error:
+        sys.stderr.write(f"eqmesh: {error}\n")
+        code = 1
+    except BaseExceptionGroup as group:
+        # Tasks that run side by side report in groups; ours are told like any other.
+        told, rest = group.split(EqmeshError)
+        if rest is not None:
+            raise
+        for text in sorted({str(leaf) for leaf in _leaves(told)}):
+            sys.stderr.write(f"eqmesh: {text}\n")
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; nothing is left to be told, not even at exit.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leaves(group: BaseException | None) -> list[BaseException]:
+    if isinstance(group, BaseExceptionGroup):
+        return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
+    return [] if group is None else [group]

@@ -1,0 +1,1 @@
+"""The commands of `eqmesh`, one file a noun; loaded when they are called."""

@@ -1,0 +1,137 @@
+"""`eqmesh genome`: look at genomes and move them between stores."""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from genome import Birth
+from genome import diff as differences
+from node import output
+from node.commands.named import genome_of_file, named_genome
+from node.commands.options import Json, StorePath, store_path
+from node.errors import NotFoundError
+from node.settings import resolve
+from node.store.records import EvaluationRow, Reader
+from node.store.writer import Writer
+from node.text import number, short, summary
+
+__all__ = ["diff", "export", "import_", "show"]
+
+Named = Annotated[str, Parameter(help="Digits of an id in the store, or a JSON file.")]
+
+
+def _store(given: Path | None) -> Path:
+    return store_path(given, resolve({}, folder=Path.cwd(), environ=os.environ).settings)
+
+
+def show(genome: Named, /, *, store: StorePath = None, json: Json = False) -> None:
+    """Show a genome's genes, its birth, and every evaluation that is on record.
+
+    Example: eqmesh genome show 3f9a12c4
+    """
+    path = _store(store)
+    found = named_genome(genome, path)
+    birth, rows = None, []
+    if path.is_file():
+        with Reader(path) as reader:
+            births = (row.birth for row in reader.births() if row.genome == found.id)
+            birth, rows = next(births, None), reader.evaluations_of(found.id)
+    if json:
+        document = {"genome": found.id, **found.as_json(), "evaluations": [_plain(row) for row in rows]}
+        if birth is not None:
+            document["birth"] = {
+                "operator": birth.operator,
+                "seed": str(birth.seed),
+                "parents": list(birth.parents),
+            }
+        output.write_json(document)
+        return
+    output.write(f"{found.id}\n{summary(found)}")
+    output.write_table(["gene", "value"], [[name, str(value)] for name, value in found.values])
+    if birth is not None:
+        output.write(f"born by {birth.operator} from {', '.join(map(short, birth.parents)) or 'nobody'}")
+    if rows:
+        output.write_table(["run", "purpose", "seed", "result"], [_cells(row) for row in rows])
+
+
+def _plain(row: EvaluationRow) -> dict[str, object]:
+    return {name: getattr(row, name) for name in EvaluationRow.__struct_fields__}
+
+
+def _cells(row: EvaluationRow) -> list[str]:
+    said = " ".join(f"{name} {number(value)}" for name, value in row.objectives.items())
+    return [str(row.run), row.purpose, str(row.seed), said or f"{row.failure}: {row.detail}"]
+
+
+def diff(first: Named, second: Named, /, *, store: StorePath = None, json: Json = False) -> None:
+    """Show the genes in which two genomes differ; a gene that is not expressed shows as -.
+
+    Example: eqmesh genome diff 3f9a12c4 77ab01de
+    """
+    path = _store(store)
+    changes = differences(named_genome(first, path), named_genome(second, path))
+    if json:
+        output.write_json([{"gene": c.gene, "before": c.before, "after": c.after} for c in changes])
+        return
+    if not changes:
+        output.write("no gene differs")
+        return
+    output.write_table(
+        ["gene", first, second],
+        [[c.gene, *("-" if v is None else str(v) for v in (c.before, c.after))] for c in changes],
+    )
+
+
+def export(
+    genome: Named,
+    /,
+    *,
+    file: Annotated[
+        Path | None, Parameter(name=("--output", "-o"), help="File. [default: standard output]")
+    ] = None,
+    weights: Annotated[Path | None, Parameter(help="Also copy its kept weights to this file.")] = None,
+    store: StorePath = None,
+) -> None:
+    """Write a genome as JSON, and its weights (safetensors) if the store keeps them.
+
+    Example: eqmesh genome export 3f9a12c4 --output best.json
+    """
+    path = _store(store)
+    found = named_genome(genome, path)
+    if weights is not None:
+        shutil.copyfile(_kept_weights(path, found.id), weights)
+    document = {"genome": found.id, **found.as_json()}
+    if file is None:
+        output.write_json(document)
+        return
+    file.write_text(output.json_text(document), encoding="utf-8")
+    output.say(f"wrote {file}")
+
+
+def _kept_weights(store: Path, genome: str) -> Path:
+    folder = store.with_name(f"{store.name}.weights")
+    with Reader(store) as reader:
+        names = [row.weights for row in reader.evaluations_of(genome) if row.weights]
+    for name in names:
+        if (folder / f"{name}.safetensors").is_file():
+            return folder / f"{name}.safetensors"
+    raise NotFoundError(
+        f"no weights of {short(genome)} are kept beside {store}. `eqmesh evaluate {short(genome)} --weights FOLDER` "
+        "trains them again, to the same bits."
+    )
+
+
+def import_(file: Path, /, *, store: StorePath = None) -> None:
+    """Take the genome of a JSON file into a store; the next new run of its space starts from it too.
+
+    Example: eqmesh genome import best.json
+    """
+    found = genome_of_file(file)
+    path = _store(store)
+    with Writer(path, now=lambda: datetime.now(UTC).timestamp()) as writer:
+        new = writer.import_genome(found, Birth(parents=(), operator="import/1", seed=0))
+    output.write(f"{found.id} {'is in' if new else 'was already in'} {path}")

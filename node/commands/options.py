@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from node.settings import Settings
+
+__all__ = ["Json", "StorePath", "store_path"]
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
+StorePath = Annotated[
+    Path | None, Parameter(name="--store", help="File that holds the record. [default: eqmesh.db]")
+]
+
+
+def store_path(given: Path | None, settings: Settings) -> Path:
+    """The store that was named, or that of the settings."""
+    return given or Path(settings.store)

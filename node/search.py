@@ -1,0 +1,214 @@
+"""The trio loop of a search: ask, run in the pool, record; then score the winners again."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import msgspec
+import trio
+
+from evaluator.jobs import Calibration, CostLimits, Job, Outcome, Progress, Result
+from evaluator.objectives import Objective
+from evaluator.pool import Pool
+from genome import Genome
+from node.front import Standing, front_of, hypervolume_of, standings
+from node.schedule import Ask, Done, Schedule, evaluation_seed
+from node.store.records import EvaluationRow
+from node.store.writer import RunSpec, Writer
+
+__all__ = ["Observer", "SearchLoop", "SearchState"]
+
+T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """Whoever watches a search. Calls come from the loop and must return at once."""
+
+    def started(self, state: "SearchState") -> None:
+        """The run is open; `state` says how much of it was on record already."""
+
+    def progressed(self, state: "SearchState", genome: Genome, progress: Progress) -> None:
+        """A worker got so far with a genome."""
+
+    def recorded(self, state: "SearchState", row: EvaluationRow) -> None:
+        """One evaluation is on record."""
+
+
+class SearchState(msgspec.Struct, kw_only=True):
+    """What is known of a run while it goes on; the loop alone changes it."""
+
+    run: int
+    spec: RunSpec
+    objectives: tuple[Objective, ...]
+    limit: int
+    workers: int
+    rows: list[EvaluationRow] = []
+    genomes: dict[str, Genome] = {}
+    stopped: str | None = None
+
+    @property
+    def evaluations(self) -> int:
+        """Baselines and candidates on record."""
+        return sum(row.purpose in ("baseline", "search") for row in self.rows)
+
+    def standings(self) -> list[Standing]:
+        """What the run's rows say of each genome."""
+        return standings(self.rows)
+
+    def front(self) -> list[Standing]:
+        """The run's front so far."""
+        return front_of(self.standings(), self.objectives)
+
+    def hypervolume(self) -> float:
+        """Hypervolume of that front."""
+        return hypervolume_of(self.front(), self.objectives)
+
+
+class SearchLoop:
+    """Runs one search on a store that it alone writes. Everything it knows is a fold over the record."""
+
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        pool: Pool,
+        schedule: Schedule,
+        state: SearchState,
+        observer: Observer,
+        limits: CostLimits,
+        deadline_s: float,
+        calibration: Calibration | None,
+        spool: Path,
+        keep_weights: bool,
+    ) -> None:
+        self._writer = writer
+        self._pool = pool
+        self._schedule = schedule
+        self._state = state
+        self._observer = observer
+        self._limits = limits
+        self._deadline_s = deadline_s
+        self._calibration = calibration
+        self._spool = spool
+        self._keep_weights = keep_weights
+        self._disk = trio.CapacityLimiter(1)
+
+    async def run(self, *, ask_until: float = math.inf) -> None:
+        """Ask until the run's limit, the strategy's end or the trio time `ask_until`; then wait for all."""
+        in_flight = 0
+        finished = trio.Event()
+
+        async def evaluate(ask: Ask) -> None:
+            nonlocal in_flight, finished
+            genome = ask.proposal.genome
+            purpose = "baseline" if ask.baseline else "search"
+            result = await self._evaluate(genome, number=ask.number, replicate=0)
+            await self._record(ask.number, purpose, genome, ask, result)
+            in_flight -= 1
+            finished.set()
+
+        async with trio.open_nursery() as nursery:
+            while True:
+                while in_flight < self._state.workers and trio.current_time() < ask_until:
+                    ask = self._schedule.next(self._state.limit)
+                    if ask is None:
+                        break
+                    in_flight += 1
+                    nursery.start_soon(evaluate, ask)
+                if in_flight == 0:
+                    break
+                await finished.wait()
+                finished = trio.Event()
+        if self._schedule.exhausted:
+            self._state.stopped = "every genome of the space was evaluated"
+        elif self._state.evaluations < self._state.limit:
+            self._state.stopped = "the time is up"
+
+    async def rescore(self, replicates: int) -> None:
+        """Score the front, and the baselines beside it, on `replicates` fresh seeds."""
+        found = standings(row for row in self._state.rows if row.purpose != "rescore")
+        winners = front_of(found, self._state.objectives)
+        chosen = [*winners, *(standing for standing in found if standing.baseline)]
+        done = {(row.genome, row.ask) for row in self._state.rows if row.purpose == "rescore"}
+        waiting = iter(
+            [
+                (self._state.genomes[standing.genome], replicate)
+                for replicate in range(1, replicates + 1)
+                for standing in chosen
+                if (standing.genome, replicate) not in done
+            ]
+        )
+
+        async def take_turns() -> None:
+            for genome, replicate in waiting:
+                result = await self._evaluate(genome, number=replicate, replicate=replicate)
+                await self._record(replicate, "rescore", genome, None, result)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._state.workers):
+                nursery.start_soon(take_turns)
+
+    async def _evaluate(self, genome: Genome, *, number: int, replicate: int) -> Result:
+        spec = self._state.spec
+        self._state.genomes[genome.id] = genome
+        job = Job(
+            number=number,
+            task=spec.task,
+            task_id=spec.task_id,
+            tier=spec.tier,
+            space=spec.space_source,
+            genome=genome.canonical(),
+            genome_id=genome.id,
+            seed=evaluation_seed(spec.seed, genome.id, replicate),
+            arithmetic=spec.arithmetic,
+            purpose="rescore" if replicate else "search",
+            deadline_s=self._deadline_s,
+            limits=self._limits,
+            calibration=self._calibration,
+            spool=str(self._spool),
+        )
+        return await self._pool.run(job, on_progress=partial(self._observer.progressed, self._state, genome))
+
+    async def _record(
+        self, number: int, purpose: str, genome: Genome, ask: Ask | None, result: Result
+    ) -> None:
+        birth = ask.proposal.birth if ask else None
+        # Once a result is there it is written, also when the search is being stopped meanwhile.
+        with trio.CancelScope(shield=True):
+            row = await self._on_disk(
+                partial(self._writer.record, self._state.run, number, purpose, genome, birth, result)
+            )
+            self._state.rows.append(row)
+            if ask is not None:
+                self._schedule.record(done_of(row, ask))
+            await self._on_disk(partial(self._keep_or_drop, result))
+        self._observer.recorded(self._state, row)
+
+    def _keep_or_drop(self, result: Result) -> None:
+        """Weights follow from the job, so only those of the front are kept, unless all were asked for."""
+        if not isinstance(result, Outcome) or not result.weights:
+            return
+        file = self._spool / f"{result.weights}.safetensors"
+        front = {standing.genome for standing in self._state.front()}
+        if self._keep_weights or result.genome in front:
+            folder = self._writer.weights_folder
+            folder.mkdir(exist_ok=True)
+            file.replace(folder / file.name)
+        else:
+            file.unlink(missing_ok=True)
+
+    async def _on_disk(self, act: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(act, limiter=self._disk)
+
+
+def done_of(row: EvaluationRow, ask: Ask) -> Done:
+    """What the schedule sees of a recorded evaluation."""
+    return Done(
+        number=ask.number,
+        genome=ask.proposal.genome,
+        birth=ask.proposal.birth,
+        objectives=None if row.failure else row.objectives,
+        baseline=ask.baseline,
+    )

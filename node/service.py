@@ -1,0 +1,193 @@
+"""The composition root: opens store, pool, calibration and strategy in one place, and closes them in order."""
+
+import math
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+
+from evaluator import calibration
+from evaluator.jobs import Calibration, CostLimits
+from evaluator.objectives import directions
+from evaluator.pool import Pool, PoolSettings, open_pool
+from evaluator.spaces import resolve_space
+from evaluator.tasks import DatasetTask, Task, resolve, task_id
+from genome import Proposal, SearchSpace, make_strategy, preset, preset_birth
+from node.schedule import Done, Schedule
+from node.search import Observer, SearchLoop, SearchState
+from node.settings import Settings, calibration_path
+from node.store.records import Reader
+from node.store.writer import RunSpec, Writer
+
+__all__ = ["cost_limits", "run_search", "stored_calibration", "worker_count"]
+
+BASELINES = ("backprop",)
+SEEDS = ("shallow", "ep", "smep", "deep")
+
+
+async def run_search(settings: Settings, observer: Observer) -> SearchState:
+    """Run, or continue, the search that the settings describe; gives its last state.
+
+    Ctrl-C (SIGINT) and SIGTERM end it cleanly: what is on record stays, `state.stopped` says so.
+    Raises EqmeshError where it cannot start.
+    """
+    task = resolve(settings.task)
+    if isinstance(task, DatasetTask):
+        task.require()
+    space = resolve_space(settings.space, task)
+    workers = worker_count(settings)
+    pool_settings = PoolSettings(
+        workers=workers, memory_bytes=settings.worker_memory * 2**20, nice=settings.nice
+    )
+    with Writer(Path(settings.store), now=lambda: datetime.now(UTC).timestamp()) as writer:
+        spool = _clean_spool(writer)
+        async with open_pool(pool_settings) as pool:
+            run, spec = writer.begin_run(_spec(settings, task, space, workers, _imported(writer, space)))
+            state = SearchState(
+                run=run,
+                spec=spec,
+                objectives=task.objectives,
+                limit=settings.evaluations,
+                workers=workers,
+            )
+            schedule = _schedule(writer, space, state)
+            observer.started(state)
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_stop_on_signal, scope, state)
+                    loop = SearchLoop(
+                        writer=writer,
+                        pool=pool,
+                        schedule=schedule,
+                        state=state,
+                        observer=observer,
+                        limits=cost_limits(settings),
+                        deadline_s=settings.deadline,
+                        calibration=await _calibration(pool, task, settings),
+                        spool=spool,
+                        keep_weights=settings.keep_weights,
+                    )
+                    until = trio.current_time() + 60 * settings.minutes if settings.minutes else math.inf
+                    await loop.run(ask_until=until)
+                    if settings.rescore:
+                        await loop.rescore(settings.rescore)
+                    nursery.cancel_scope.cancel()
+        writer.event("run.stopped" if state.stopped else "run.finished", {"run": run, "why": state.stopped})
+    return state
+
+
+def cost_limits(settings: Settings) -> CostLimits:
+    """What the settings allow a genome to ask for."""
+    return CostLimits(bytes=settings.genome_memory * 2.0**20, macs=settings.genome_macs)
+
+
+def worker_count(settings: Settings) -> int:
+    """Workers to start: as many as asked for, else one for each core that this process may use."""
+    return settings.workers or len(os.sched_getaffinity(0))
+
+
+async def stored_calibration(pool: Pool, settings: Settings, *, again: bool = False) -> Calibration:
+    """This machine's calibration for the settings' arithmetic class, measured and stored if it is new."""
+    path = calibration_path()
+    found = None if again else calibration.load(path, settings.arithmetic)
+    if found is None:
+        found = await pool.calibrate(settings.arithmetic)
+        calibration.save(path, found)
+    return found
+
+
+async def _calibration(pool: Pool, task: Task, settings: Settings) -> Calibration | None:
+    return await stored_calibration(pool, settings) if isinstance(task, DatasetTask) else None
+
+
+async def _stop_on_signal(scope: trio.CancelScope, state: SearchState) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            state.stopped = f"stopped by {signal.Signals(number).name}"
+            scope.cancel()
+
+
+def _spec(settings: Settings, task: Task, space: SearchSpace, workers: int, imported: list[str]) -> RunSpec:
+    tier = task.tier(settings.tier or None)
+    network = isinstance(task, DatasetTask)
+    # One worker sees every record before it asks, so its run is reproducible as it is.
+    look_behind = workers if settings.reproducible or workers == 1 else None
+    return RunSpec(
+        seed=settings.seed,
+        task=settings.task,
+        task_id=task_id(task, tier),
+        tier=tier.name,
+        space=space.id,
+        space_source=settings.space,
+        strategy=settings.strategy,
+        arithmetic=settings.arithmetic if network else "task",
+        objectives=tuple(objective.name for objective in task.objectives),
+        look_behind=look_behind,
+        baselines=BASELINES if network else (),
+        seeds=(*(SEEDS if network and not settings.space else ()), *imported),
+        population=settings.population,
+    )
+
+
+def _imported(writer: Writer, space: SearchSpace) -> list[str]:
+    """Genomes that were imported into the store: a new run of their space starts from them too."""
+    with Reader(writer.path) as reader:
+        return [
+            row.genome
+            for row in reader.births()
+            if row.birth.operator == "import/1" and reader.genome(row.genome).space == space.id
+        ]
+
+
+def _schedule(writer: Writer, space: SearchSpace, state: SearchState) -> Schedule:
+    """The schedule of a run, after all that is on record of it."""
+    spec = state.spec
+    with Reader(writer.path) as reader:
+        state.rows = reader.evaluations(run=state.run)
+        births = {row.genome: row.birth for row in reader.births()}
+        state.genomes = {row.genome: reader.genome(row.genome) for row in state.rows}
+        done = []
+        for row in state.rows:
+            if row.purpose == "rescore":
+                continue
+            done.append(
+                Done(
+                    number=row.ask,
+                    genome=state.genomes[row.genome],
+                    birth=births[row.genome],
+                    objectives=None if row.failure else row.objectives,
+                    baseline=row.purpose == "baseline",
+                )
+            )
+        seeds = [
+            Proposal(genome=reader.genome(name), birth=births[name])
+            if name in births
+            else _preset(name, spec.task)
+            for name in spec.seeds
+        ]
+    task = resolve(spec.task)
+    strategy = make_strategy(
+        spec.strategy, space, directions(task.objectives), seeds=seeds, population=spec.population
+    )
+    return Schedule(
+        strategy,
+        run_seed=spec.seed,
+        baselines=[_preset(name, spec.task) for name in spec.baselines],
+        look_behind=spec.look_behind,
+        recorded=done,
+    )
+
+
+def _preset(name: str, task: str) -> Proposal:
+    return Proposal(genome=preset(name, task), birth=preset_birth(name, task))
+
+
+def _clean_spool(writer: Writer) -> Path:
+    """The folder where workers leave weights, emptied of what a crash left there."""
+    folder = writer.path.with_name(f"{writer.path.name}.spool")
+    folder.mkdir(exist_ok=True)
+    for file in folder.glob("*"):
+        file.unlink()
+    return folder.resolve()

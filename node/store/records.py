@@ -1,0 +1,202 @@
+"""Typed read-only queries: all that a dashboard or a command may see of a store."""
+
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from evaluator.jobs import Failure, Outcome, Result
+from genome import Birth, Genome
+from node.errors import NotFoundError
+from node.store.connection import open_reader
+
+__all__ = ["BirthRow", "EvaluationRow", "EventRow", "Reader", "RunRow"]
+
+_PREFIX = 6
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, and how many evaluations of it are recorded. `settings` is the RunSpec as JSON."""
+
+    id: int
+    seed: int
+    task: str
+    task_id: str
+    tier: str
+    space: str
+    strategy: str
+    arithmetic: str
+    settings: str
+    created_at: float
+    evaluations: int
+    failures: int
+
+
+class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished evaluation without its curve and telemetry. `objectives` is empty for a failure."""
+
+    id: int
+    run: int
+    ask: int
+    purpose: str
+    genome: str
+    task_id: str
+    seed: int
+    arithmetic: str
+    failure: str | None
+    detail: str | None
+    weights: str | None
+    finished_at: float
+    objectives: dict[str, float]
+
+
+class BirthRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One birth; `born` is its place in the order of births of this store."""
+
+    genome: str
+    born: int
+    birth: Birth
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the append-only log; `body` is JSON."""
+
+    seq: int
+    at: float
+    kind: str
+    body: str
+
+
+class Reader:
+    """A store opened read-only. Use as a context manager. Raises StoreError, NotFoundError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = open_reader(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def runs(self) -> list[RunRow]:
+        """Every run, the one that was worked on last at the end."""
+        rows = self._connection.execute(
+            "SELECT run.id, seed, task, task_id, tier, space, strategy, arithmetic, settings, created_at,"
+            " (SELECT count(*) FROM evaluation e WHERE e.run = run.id AND e.purpose IN ('baseline', 'search')),"
+            " (SELECT count(*) FROM evaluation e WHERE e.run = run.id AND e.failure IS NOT NULL),"
+            " (SELECT max(seq) FROM event WHERE kind IN ('run.started', 'run.resumed')"
+            "   AND json_extract(body, '$.run') = run.id) AS touched"
+            " FROM run ORDER BY touched, run.id"
+        )
+        names = RunRow.__struct_fields__
+        return [RunRow(**dict(zip(names, row, strict=False))) for row in rows]
+
+    def run(self, run: int | None = None) -> RunRow:
+        """The run with this id, or the one worked on last."""
+        rows = self.runs()
+        found = rows[-1] if run is None and rows else next((row for row in rows if row.id == run), None)
+        if found is None:
+            raise NotFoundError(
+                f"{self.path} has {'no runs yet' if not rows else f'no run {run}'}. "
+                f"Its runs: {[row.id for row in rows]}."
+            )
+        return found
+
+    def evaluations(
+        self, *, run: int | None = None, task_id: str | None = None, arithmetic: str | None = None
+    ) -> list[EvaluationRow]:
+        """Finished evaluations in the order of finishing, of one run or of one task."""
+        where: list[str] = ["1"]
+        values: list[object] = []
+        for column, value in (("run", run), ("task_id", task_id), ("arithmetic", arithmetic)):
+            if value is not None:
+                where.append(f"{column} = ?")
+                values.append(value)
+        return self._evaluations(" AND ".join(where), values)
+
+    def evaluations_of(self, genome: str) -> list[EvaluationRow]:
+        """Every finished evaluation of one genome."""
+        return self._evaluations("genome = ?", [genome])
+
+    def _evaluations(self, where: str, values: list[object]) -> list[EvaluationRow]:
+        objectives: dict[int, dict[str, float]] = {}
+        for evaluation, name, value in self._connection.execute(
+            "SELECT evaluation, name, value FROM objective JOIN evaluation e ON e.id = evaluation"
+            f" WHERE {where}",
+            values,
+        ):
+            objectives.setdefault(evaluation, {})[name] = value
+        rows = self._connection.execute(
+            "SELECT id, run, ask, purpose, genome, task_id, seed, arithmetic, failure, detail, weights,"
+            f" finished_at FROM evaluation WHERE {where} ORDER BY id",
+            values,
+        )
+        names = EvaluationRow.__struct_fields__
+        return [
+            EvaluationRow(**dict(zip(names, row, strict=False)), objectives=objectives.get(row[0], {}))
+            for row in rows
+        ]
+
+    def result(self, evaluation: int) -> Result:
+        """The whole outcome or failure, with curve and telemetry."""
+        row = self._connection.execute("SELECT body FROM evaluation WHERE id = ?", (evaluation,)).fetchone()
+        if row is None:
+            raise NotFoundError(f"{self.path} has no evaluation {evaluation}")
+        return msgspec.msgpack.decode(row[0], type=Outcome | Failure)
+
+    def resolve(self, text: str) -> str:
+        """The genome id that starts with `text` (at least six digits). Raises NotFoundError."""
+        if len(text) < _PREFIX:
+            raise NotFoundError(f"a genome is named by at least {_PREFIX} digits of its id, got {text!r}")
+        rows = self._connection.execute(
+            "SELECT id FROM genome WHERE id >= ? AND id < ? LIMIT 3", (text.lower(), text.lower() + "g")
+        ).fetchall()
+        if len(rows) != 1:
+            few = "several genomes start" if rows else "no genome starts"
+            raise NotFoundError(
+                f"{few} with {text!r} in {self.path}. `eqmesh front` and `eqmesh lineage show` list ids."
+            )
+        return str(rows[0][0])
+
+    def genome(self, genome: str) -> Genome:
+        """The genome with this whole id."""
+        row = self._connection.execute("SELECT body FROM genome WHERE id = ?", (genome,)).fetchone()
+        if row is None:
+            raise NotFoundError(f"{self.path} has no genome {genome}")
+        return Genome.decode(row[0])
+
+    def genomes(self) -> dict[str, Genome]:
+        """Every genome by id."""
+        return {
+            key: Genome.decode(body) for key, body in self._connection.execute("SELECT id, body FROM genome")
+        }
+
+    def births(self) -> Iterator[BirthRow]:
+        """Every genome's first birth, in order."""
+        for genome, operator, seed, first, second, born in self._connection.execute(
+            "SELECT genome, operator, seed, parent1, parent2, min(born) AS at FROM birth GROUP BY genome ORDER BY at"
+        ):
+            parents = tuple(parent for parent in (first, second) if parent is not None)
+            yield BirthRow(
+                genome=genome, born=born, birth=Birth(parents=parents, operator=operator, seed=int(seed))
+            )
+
+    def events(self, *, after: int = 0) -> list[EventRow]:
+        """Events with a sequence above `after`."""
+        rows = self._connection.execute(
+            "SELECT seq, at, kind, body FROM event WHERE seq > ? ORDER BY seq", (after,)
+        )
+        return [EventRow(seq=seq, at=at, kind=kind, body=body) for seq, at, kind, body in rows]
+
+    def counts(self) -> Mapping[str, int]:
+        """Rows of each table."""
+        tables = ("run", "genome", "birth", "evaluation", "event")
+        return {
+            table: self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables
+        }

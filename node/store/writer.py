@@ -1,0 +1,231 @@
+"""The one writer of a store: each evaluation goes in whole (genome, birth, result, event) or not at all."""
+
+import fcntl
+import hashlib
+import os
+import sqlite3
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from evaluator.jobs import Failure, JobArithmetic, Result
+from genome import Birth, Genome
+from node.errors import StoreError
+from node.store.connection import open_writer
+from node.store.records import EvaluationRow
+
+__all__ = ["RunSpec", "Writer"]
+
+_json = msgspec.json.Encoder(order="deterministic")
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides which records a run makes; two equal ones are one run, to be continued."""
+
+    seed: int
+    task: str
+    task_id: str
+    tier: str
+    space: str
+    space_source: str
+    strategy: str
+    arithmetic: JobArithmetic
+    objectives: tuple[str, ...]
+    look_behind: int | None
+    baselines: tuple[str, ...]
+    seeds: tuple[str, ...]
+    population: int
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the whole specification, but for the imported seeds."""
+        return hashlib.sha256(_json.encode(msgspec.structs.replace(self, seeds=()))).hexdigest()
+
+
+class Writer:
+    """Owns the file: an advisory lock keeps a second writer out, also after a crash of the first.
+
+    `now` gives seconds since the epoch. Use as a context manager. Raises StoreError.
+    """
+
+    def __init__(self, path: Path, *, now: Callable[[], float]) -> None:
+        self.path = path
+        self._now = now
+        self._lock = _take_lock(path)
+        try:
+            self._connection = open_writer(path)
+        except StoreError:
+            os.close(self._lock)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let go of it."""
+        self._connection.close()
+        os.close(self._lock)
+
+    @property
+    def weights_folder(self) -> Path:
+        """Where this store keeps weights, by content hash."""
+        return self.path.with_name(f"{self.path.name}.weights")
+
+    def begin_run(self, spec: RunSpec) -> tuple[int, RunSpec]:
+        """Id of the run with this specification, made if it is new, and the specification it began with."""
+        row = self._connection.execute("SELECT id, settings FROM run WHERE key = ?", (spec.key,)).fetchone()
+        if row is not None:
+            self._event("run.resumed", {"run": row[0]})
+            return int(row[0]), msgspec.json.decode(row[1], type=RunSpec)
+        with self._transaction():
+            cursor = self._connection.execute(
+                "INSERT INTO run (key, seed, task, task_id, tier, space, strategy, arithmetic, settings, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    spec.key,
+                    spec.seed,
+                    spec.task,
+                    spec.task_id,
+                    spec.tier,
+                    spec.space,
+                    spec.strategy,
+                    spec.arithmetic,
+                    _json.encode(spec).decode(),
+                    self._now(),
+                ),
+            )
+            self._event("run.started", {"run": cursor.lastrowid, "task": spec.task, "seed": spec.seed})
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid, spec
+
+    def record(
+        self, run: int, ask: int, purpose: str, genome: Genome, birth: Birth | None, result: Result
+    ) -> EvaluationRow:
+        """Write one finished evaluation in one transaction; gives its row.
+
+        Raises StoreError if this ask of the run is on record already.
+        """
+        row = EvaluationRow(
+            id=self._next_evaluation(),
+            run=run,
+            ask=ask,
+            purpose=purpose,
+            genome=genome.id,
+            task_id=result.task_id,
+            seed=result.seed,
+            arithmetic=result.arithmetic,
+            failure=result.kind if isinstance(result, Failure) else None,
+            detail=result.detail if isinstance(result, Failure) else None,
+            weights=None if isinstance(result, Failure) else result.weights or None,
+            finished_at=self._now(),
+            objectives={} if isinstance(result, Failure) else dict(result.objectives),
+        )
+        columns = [name for name in EvaluationRow.__struct_fields__ if name != "objectives"]
+        try:
+            with self._transaction():
+                self._insert_genome(genome, birth)
+                self._connection.execute(
+                    f"INSERT INTO evaluation ({', '.join(columns)}, body)"
+                    f" VALUES ({', '.join('?' * len(columns))}, ?)",
+                    (*(getattr(row, name) for name in columns), msgspec.msgpack.encode(result)),
+                )
+                self._connection.executemany(
+                    "INSERT INTO objective (evaluation, name, value) VALUES (?, ?, ?)",
+                    [(row.id, name, value) for name, value in row.objectives.items()],
+                )
+                self._event(
+                    "evaluation.failed" if row.failure else "evaluation.finished",
+                    {
+                        "run": run,
+                        "evaluation": row.id,
+                        "ask": ask,
+                        "purpose": purpose,
+                        "genome": genome.id,
+                        **({"failure": row.failure} if row.failure else {"objectives": row.objectives}),
+                    },
+                )
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"evaluation {ask} ({purpose}) of run {run} cannot be recorded in {self.path}: {error}."
+            ) from error
+        return row
+
+    def _next_evaluation(self) -> int:
+        (last,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM evaluation").fetchone()
+        return int(last) + 1
+
+    def import_genome(self, genome: Genome, birth: Birth) -> bool:
+        """Take in a genome that was made elsewhere; False if the store has it already."""
+        with self._transaction():
+            new = self._insert_genome(genome, birth)
+            if new:
+                self._event("genome.imported", {"genome": genome.id, "space": genome.space})
+        return new
+
+    def event(self, kind: str, body: dict[str, object]) -> None:
+        """Append one event."""
+        with self._transaction():
+            self._event(kind, body)
+
+    def _insert_genome(self, genome: Genome, birth: Birth | None) -> bool:
+        cursor = self._connection.execute(
+            "INSERT INTO genome (id, space, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (genome.id, genome.space, genome.canonical()),
+        )
+        if birth is not None:
+            parents = (*birth.parents, None, None)[:2]
+            self._connection.execute(
+                "INSERT INTO birth (genome, operator, seed, parent1, parent2, born)"
+                " VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(born), 0) + 1 FROM birth)) ON CONFLICT DO NOTHING",
+                (genome.id, birth.operator, str(birth.seed), *parents),
+            )
+        return cursor.rowcount == 1
+
+    def _event(self, kind: str, body: dict[str, object]) -> None:
+        self._connection.execute(
+            "INSERT INTO event (at, kind, body) VALUES (?, ?, ?)",
+            (self._now(), kind, _json.encode(body).decode()),
+        )
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._connection)
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE .. COMMIT, or ROLLBACK where the block raises."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def _take_lock(path: Path) -> int:
+    """An exclusive lock beside the store, which the kernel frees when this process ends."""
+    if not path.parent.is_dir():
+        raise StoreError(
+            f"the store's folder must exist, {path.parent} does not. Make it, or name another --store."
+        )
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise StoreError(
+            f"{path} is being written by another eqmesh. Wait for it, stop it, or name another --store."
+        ) from error
+    return lock

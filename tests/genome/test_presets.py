@@ -1,0 +1,60 @@
+import pytest
+
+from genome import MLP, PRESETS, GenomeError, preset, preset_birth, replay
+from genome.presets import preset_operator
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("task", [None, "digits", "fashion-mnist", "x" * 100])
+def test_presets_are_genomes_of_the_space(name: str, task: str | None) -> None:
+    MLP.check(preset(name, task))
+    assert PRESETS[name].endswith(".")
+
+
+def test_presets_differ() -> None:
+    assert len({preset(name).id for name in PRESETS}) == len(PRESETS) == 6
+
+
+def test_the_baselines_have_the_shapes_of_what_they_are_held_against() -> None:
+    for baseline, against in (("backprop", "shallow"), ("backprop-deep", "deep")):
+        a, b = preset(baseline), preset(against)
+        for name in ("depth", "width1", "width2", "skip", "output"):
+            assert a.get(name) == b.get(name)
+        assert (a["credit"], b["credit"]) == ("backprop", "ep")
+
+
+def test_smep_differs_from_ep_in_optimizer_and_spectral_clipping_only() -> None:
+    ep, smep = dict(preset("ep").values), dict(preset("smep").values)
+    changed = {name for name in {*ep, *smep} if ep.get(name) != smep.get(name)}
+    assert changed == {
+        "optimizer",
+        "lr_sgd",
+        "lr_muon",
+        "lr_bias",
+        "momentum",
+        "ns_steps",
+        "spectral",
+        "gamma",
+    }
+
+
+def test_a_task_may_have_numbers_of_its_own() -> None:
+    assert preset("shallow", "fashion-mnist")["lr_adam"] == 0.002
+    assert preset("shallow", "mnist") == preset("shallow")
+    assert preset("shallow")["lr_adam"] == 0.004
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("task", [None, "digits", "fashion-mnist"])
+def test_births_of_presets_replay(name: str, task: str | None) -> None:
+    assert replay(preset_birth(name, task), MLP, {}) == preset(name, task)
+
+
+def test_operators_name_the_task_only_where_it_matters() -> None:
+    assert preset_operator("shallow", "fashion-mnist") == "preset/shallow@fashion-mnist"
+    assert preset_operator("shallow", "mnist") == preset_operator("shallow") == "preset/shallow"
+
+
+def test_an_unknown_preset_suggests_the_nearest() -> None:
+    with pytest.raises(GenomeError, match=r"one of backprop, .*got 'shalow'. Did you mean 'shallow'\?"):
+        preset("shalow")
