@@ -139,11 +139,15 @@ class Progress(msgspec.Struct, tag="progress", frozen=True, kw_only=True):
 
 
 class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Validation accuracy after so many training samples; `epoch` counts passes, as a fraction."""
+    """Validation accuracy after so many training samples; `epoch` counts passes, as a fraction.
+
+    `residual` is the largest change of a state in the last free sweep of the batch trained last.
+    """
 
     samples: int
     epoch: float
     accuracy: float
+    residual: float
     train_cpu_s: float
 
 

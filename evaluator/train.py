@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -129,14 +129,14 @@ def train(
         meter.start()
         taken = _run(learner, x, y, plan, first, last)
         meter.stop()
-        free, nudged, first = free + taken[0], nudged + taken[1], last
+        free, nudged, first = free + taken.free_steps, nudged + taken.nudged_steps, last
         if last in boundaries:
             state = learner.state()
             hashes.append(fingerprint(state))
             if on_state is not None:
                 on_state(last, state)
         if last in marks:
-            curve.append(_point(plan, last, score(learner), meter.cpu))
+            curve.append(_point(plan, last, score(learner), taken.residual, meter.cpu))
             on_progress(last / plan.steps, curve[-1].accuracy)
     return Trained(
         checkpoints=tuple(hashes),
@@ -149,19 +149,31 @@ def train(
     )
 
 
-def _point(plan: Plan, step: int, accuracy: float, cpu_s: float) -> CurvePoint:
+def _point(plan: Plan, step: int, accuracy: float, residual: float, cpu_s: float) -> CurvePoint:
     epochs, rest = divmod(step, plan.steps_per_epoch)
     samples = epochs * plan.examples + min(rest * plan.batch, plan.examples)
     return CurvePoint(
-        samples=samples, epoch=samples / plan.examples, accuracy=accuracy, train_cpu_s=round(cpu_s, 6)
+        samples=samples,
+        epoch=samples / plan.examples,
+        accuracy=accuracy,
+        residual=residual,
+        train_cpu_s=round(cpu_s, 6),
     )
+
+
+class _Taken(NamedTuple):
+    """Sums of the sweeps of both phases over a run of steps, and the last step's residual."""
+
+    free_steps: float
+    nudged_steps: float
+    residual: float
 
 
 def _run(
     learner: Learner, x: "NDArray[np.float32]", y: "NDArray[np.int64]", plan: Plan, first: int, last: int
-) -> tuple[float, float]:
-    """Steps `first` to `last - 1`; gives the sums of the sweeps that the two phases took."""
-    free = nudged = 0.0
+) -> _Taken:
+    """Steps `first` to `last - 1`."""
+    free = nudged = residual = 0.0
     order: NDArray[np.int64] | None = None
     for step in range(first, last):
         epoch, index = divmod(step, plan.steps_per_epoch)
@@ -177,7 +189,8 @@ def _run(
             )
         free += report.free_steps
         nudged += report.nudged_steps
-    return free, nudged
+        residual = report.residual
+    return _Taken(free, nudged, residual)
 
 
 def replay_segment(

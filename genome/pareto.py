@@ -106,7 +106,11 @@ def _crowding(points: "Points") -> list[float]:
     import numpy as np  # noqa: PLC0415
     from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance  # noqa: PLC0415
 
-    # Infinity is farther than every number but must not make the distances between numbers vanish.
-    finite = np.where(np.isfinite(points), points, np.nan)
-    ends = np.where(np.isnan(finite).all(axis=0), 0.0, np.nan_to_num(finite).max(axis=0))
-    return [float(value) for value in calc_crowding_distance(np.where(np.isfinite(points), points, ends))]
+    # Infinities count as the ends of the finite values, or they would make the distances between these vanish.
+    finite = np.isfinite(points)
+    lows, highs = np.where(finite, points, np.inf).min(axis=0), np.where(finite, points, -np.inf).max(axis=0)
+    some = finite.any(axis=0)
+    return [
+        float(x)
+        for x in calc_crowding_distance(np.clip(points, np.where(some, lows, 0), np.where(some, highs, 0)))
+    ]

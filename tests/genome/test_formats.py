@@ -127,12 +127,19 @@ def newick_edges(root: Node) -> dict[str, tuple[str | None, float | None]]:
     return found
 
 
+def in_order(node: Node, known: dict[str, Entry]) -> bool:
+    orders = [known[child.label].order for child in node.children]
+    return orders == sorted(orders) and all(in_order(child, known) for child in node.children)
+
+
 @given(lineages())
 def test_newick_reads_back_as_the_tree_of_first_known_parents(entries: list[Entry]) -> None:
     known = {entry.id: entry for entry in entries}
     found: dict[str, tuple[str | None, float | None]] = {}
     for line in to_newick(Lineage(entries)).splitlines():
-        found |= newick_edges(read_newick(line))
+        root = read_newick(line)
+        assert in_order(root, known)
+        found |= newick_edges(root)
     expected: dict[str, tuple[str | None, float | None]] = {}
     for entry in entries:
         parent = next((parent for parent in entry.parents if parent in known), None)

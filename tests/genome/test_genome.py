@@ -121,6 +121,18 @@ def test_other_documents_are_refused(document: object) -> None:
         Genome.decode(msgpack.packb(document))
 
 
+def test_a_newer_format_is_named_as_such() -> None:
+    with pytest.raises(GenomeError, match="may come from a newer eqmesh"):
+        Genome.decode(msgpack.packb(["eqmesh.genome", 2, "toy/1", {}]))
+
+
+def test_keys_that_python_could_not_hash_are_refused() -> None:
+    head = msgpack.packb(["eqmesh.genome", 1, "toy/1", {}])[:-1]
+    for key in (b"\x90", b"\x80", b"\x91\x90"):
+        with pytest.raises(GenomeError, match="bounded MessagePack"):
+            Genome.decode(head + b"\x81" + key + b"\x01")
+
+
 def test_other_encodings_of_a_genome_are_refused() -> None:
     genome = Genome("toy/1", {"a": 1, "b": 0.5})
     canonical = genome.canonical()

@@ -84,10 +84,14 @@ def test_crowding_is_the_distance_between_neighbours(xs: list[float]) -> None:
 
 
 def test_infinite_values_do_not_spoil_the_crowding_of_the_others() -> None:
-    rows = [{"a": float(x), "b": -float(x)} for x in (0, 1, 4, 9)] + [{"a": math.inf, "b": -math.inf}]
-    distances = crowding(rows, {"a": "min", "b": "min"})
+    rows = [{"a": -float(x), "b": float(x)} for x in (1, 2, 5, 10)]
+    extremes = [{"a": math.inf, "b": -math.inf}, {"a": -math.inf, "b": math.nan}]
+    directions: dict[str, Direction] = {"a": "min", "b": "min"}
+    distances = crowding([*rows, *extremes], directions)
+    # Neighbours over the span of the finite values, where the infinite ones stand at its ends.
+    assert distances[1:3] == pytest.approx([4 / 9, 8 / 9])
     assert not any(math.isnan(distance) for distance in distances)
-    assert 0 < distances[1] < distances[2] < math.inf
+    assert not any(math.isnan(distance) for distance in crowding(extremes * 2, directions))
 
 
 def test_survival_prefers_the_ends_and_drops_the_most_crowded() -> None:

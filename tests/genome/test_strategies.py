@@ -107,12 +107,15 @@ class TestEveryStrategy:
         ids = [proposal.genome.id for asked in play(make(name), happenings) for proposal in asked]
         assert len(ids) == len(set(ids))
 
-    def test_what_others_found_is_not_proposed(self, name: str) -> None:
-        strategy = make(name, TINY)
-        everything = [TINY.genome({"kind": kind, "size": size}) for kind in "ab" for size in (1, 2, 3)]
-        strategy.tell([Record(genome, some_objectives(genome), 0) for genome in everything[:5]])
-        (last,) = strategy.ask(random.Random(0), 1)
-        assert last.genome == everything[5]
+    def test_what_others_found_is_not_proposed_and_the_last_one_left_is(self, name: str) -> None:
+        space = SearchSpace("forty", 1, (Choice("kind", ("a", "b")), Integer("size", 1, 20)))
+        everything = [space.genome({"kind": kind, "size": size}) for kind in "ab" for size in range(1, 21)]
+        for last in range(10):
+            strategy = make(name, space)
+            told = [genome for genome in everything if genome != everything[4 * last]]
+            strategy.tell([Record(genome, some_objectives(genome), 0) for genome in told])
+            (left,) = strategy.ask(random.Random(last), 2)
+            assert left.genome == everything[4 * last]
 
     @given(happenings=events)
     @settings(max_examples=30)
@@ -326,6 +329,9 @@ class TestMapElites:
             strategy.tell([Record(TINY.genome({"kind": "a", "size": size}), {"loss": loss, "size": 5.0}, 0)])
         ((_, elite),) = strategy.elites.items()
         assert elite.objectives == {"loss": 1.0, "size": 5.0}
+        # Of equals, the first one stays.
+        strategy.tell([Record(TINY.genome({"kind": "b", "size": 1}), {"loss": 1.0, "size": 5.0}, 9)])
+        assert list(strategy.elites.values()) == [elite]
 
     def test_cells_split_at_powers_of_two_whatever_the_sign(self) -> None:
         strategy = MapElites(CURVE, {"q": "max", "d": "max"})

@@ -216,6 +216,14 @@ def test_a_child_that_equals_a_parent_is_mutated() -> None:
         )
 
 
+def test_children_seldom_equal_a_parent() -> None:
+    # Parents that differ in one gene: every crossing gives one of them, and the forced mutation leads away.
+    first = draw(ALL_KINDS, seed=1)
+    second = ALL_KINDS.genome({**dict(first.values), "size": 13 - int(first["size"])})
+    children = [cross(ALL_KINDS, first, second, seed=seed) for seed in range(400)]
+    assert sum(child in (first, second) for child in children) < 20
+
+
 def test_a_space_in_which_nothing_can_move_gives_the_parent_back() -> None:
     space = SearchSpace("still", 1, (Choice("only", ("a",)), Choice("fixed", ("x", "y"), varied=False)))
     parent = space.genome({"only": "a", "fixed": "y"})
