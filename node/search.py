@@ -121,6 +121,7 @@ class SearchLoop:
                     break
                 await finished.wait()
                 finished = trio.Event()
+        await self._on_disk(self._drop_weights)
         if self._schedule.exhausted:
             self._state.stopped = "every genome of the space was evaluated"
         elif self._state.evaluations < self._state.limit:
@@ -149,6 +150,7 @@ class SearchLoop:
         async with trio.open_nursery() as nursery:
             for _ in range(self._state.workers):
                 nursery.start_soon(take_turns)
+        await self._on_disk(self._drop_weights)
 
     async def _evaluate(self, genome: Genome, *, number: int, replicate: int) -> Result:
         spec = self._state.spec
@@ -198,6 +200,16 @@ class SearchLoop:
             file.replace(folder / file.name)
         else:
             file.unlink(missing_ok=True)
+
+    def _drop_weights(self) -> None:
+        """Delete the weights of this run's genomes that left the front meanwhile."""
+        if self._keep_weights:
+            return
+        front = {standing.genome for standing in self._state.front()}
+        kept = {row.weights for row in self._state.rows if row.genome in front}
+        for row in self._state.rows:
+            if row.weights and row.weights not in kept:
+                (self._writer.weights_folder / f"{row.weights}.safetensors").unlink(missing_ok=True)
 
     async def _on_disk(self, act: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(act, limiter=self._disk)

@@ -65,7 +65,9 @@ async def run_search(settings: Settings, observer: Observer) -> SearchState:
                         observer=observer,
                         limits=cost_limits(settings),
                         deadline_s=settings.deadline,
-                        calibration=await _calibration(pool, task, settings),
+                        calibration=await _calibration(writer, run, pool, settings)
+                        if isinstance(task, DatasetTask)
+                        else None,
                         spool=spool,
                         keep_weights=settings.keep_weights,
                     )
@@ -98,8 +100,9 @@ async def stored_calibration(pool: Pool, settings: Settings, *, again: bool = Fa
     return found
 
 
-async def _calibration(pool: Pool, task: Task, settings: Settings) -> Calibration | None:
-    return await stored_calibration(pool, settings) if isinstance(task, DatasetTask) else None
+async def _calibration(writer: Writer, run: int, pool: Pool, settings: Settings) -> Calibration:
+    """A run keeps the calibration that it began with: else a resumed front would compare two scales."""
+    return writer.calibrate_run(run, await stored_calibration(pool, settings))
 
 
 async def _stop_on_signal(scope: trio.CancelScope, state: SearchState) -> None:

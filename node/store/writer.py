@@ -11,7 +11,7 @@ from typing import Self
 
 import msgspec
 
-from evaluator.jobs import Failure, JobArithmetic, Result
+from evaluator.jobs import Calibration, Failure, JobArithmetic, Result
 from genome import Birth, Genome
 from node.errors import StoreError
 from node.store.connection import open_writer
@@ -105,6 +105,16 @@ class Writer:
             self._event("run.started", {"run": cursor.lastrowid, "task": spec.task, "seed": spec.seed})
         assert cursor.lastrowid is not None
         return cursor.lastrowid, spec
+
+    def calibrate_run(self, run: int, calibration: Calibration) -> Calibration:
+        """The calibration that this run predicts speeds by: its first one, whatever is measured later."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE run SET calibration = coalesce(calibration, ?) WHERE id = ?",
+                (_json.encode(calibration).decode(), run),
+            )
+        (body,) = self._connection.execute("SELECT calibration FROM run WHERE id = ?", (run,)).fetchone()
+        return msgspec.json.decode(body, type=Calibration)
 
     def record(
         self, run: int, ask: int, purpose: str, genome: Genome, birth: Birth | None, result: Result

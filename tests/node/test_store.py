@@ -12,7 +12,7 @@ from node.errors import NotFoundError, StoreError
 from node.store.connection import newest_schema
 from node.store.records import Reader
 from node.store.writer import RunSpec, Writer
-from tests.support.jobs import job
+from tests.support.jobs import CALIBRATION, job
 from tests.support.outcomes import outcome
 
 SPEC = RunSpec(
@@ -107,6 +107,13 @@ def test_equal_specifications_are_one_run(writer: Writer) -> None:
     other, _ = writer.begin_run(msgspec.structs.replace(SPEC, seed=2))
     assert first == again != other
     assert spec == began == SPEC  # a run keeps the seeds that it began with
+
+
+def test_a_run_keeps_the_calibration_that_it_began_with(writer: Writer) -> None:
+    run, _ = writer.begin_run(SPEC)
+    assert writer.calibrate_run(run, CALIBRATION) == CALIBRATION
+    later = msgspec.structs.replace(CALIBRATION, seconds_per_call=1.0)
+    assert writer.calibrate_run(run, later) == CALIBRATION
 
 
 def test_the_run_worked_on_last_comes_last(writer: Writer, path: Path) -> None:

@@ -11,7 +11,8 @@ CREATE TABLE run (
     space        TEXT NOT NULL,
     strategy     TEXT NOT NULL,
     arithmetic   TEXT NOT NULL,
-    settings     TEXT NOT NULL,         -- JSON: objectives, look-behind, seeds, versions
+    settings     TEXT NOT NULL,         -- JSON: the run's specification
+    calibration  TEXT,                  -- JSON: what its speeds are predicted by; NULL for tasks without networks
     created_at   REAL NOT NULL          -- seconds since the epoch
 ) STRICT;
 
