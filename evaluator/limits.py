@@ -4,6 +4,7 @@ torch reads its thread counts when it is imported, and an address-space limit ha
 first large allocation; so the worker calls `apply` first and imports torch after it.
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -35,7 +36,11 @@ def apply(*, memory_bytes: int, nice: int) -> None:
 
 
 def reset_peak() -> int:
-    """Start a new measurement of peak resident memory; gives the bytes resident now (Linux)."""
+    """Start a new measurement of peak resident memory; gives the bytes resident now (Linux, glibc).
+
+    Freed pages go back to the system first: else the next network would seem to need nothing.
+    """
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _status_bytes("VmRSS")
 

@@ -90,7 +90,6 @@ def run_network(
         return _accuracy(trained.predict(held_x[:_CURVE_EXAMPLES]), held_y[:_CURVE_EXAMPLES])
 
     trained = train(learner, x, y, plan, score=score, on_progress=on_progress)
-    peak = max(0, limits.peak_resident_bytes() - resident)
     start = time.process_time()
     predicted = learner.predict(held_x).argmax(axis=1)
     evaluate_cpu_s = time.process_time() - start
@@ -128,7 +127,7 @@ def run_network(
             train_wall_s=trained.train_wall_s,
             evaluate_cpu_s=evaluate_cpu_s,
             samples_per_s=trained.samples / max(trained.train_cpu_s, 1e-9),
-            peak_bytes=peak,
+            peak_bytes=max(0, trained.peak_bytes - resident),
         ),
         versions=versions,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
+from evaluator import limits
 from evaluator.errors import EvaluatorError
 from evaluator.jobs import CurvePoint
 from kernels import DivergedError, Learner, permutation
@@ -63,7 +64,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training left behind: hashes, curve, mean sweeps taken, and the time it needed."""
+    """What a training left behind: hashes, curve, mean sweeps taken, and what it needed.
+
+    `peak_bytes` is the largest resident size of the process after the first steps, before anything
+    else (a score, a checkpoint) was done: training allocates nothing later.
+    """
 
     checkpoints: tuple[str, ...]
     curve: tuple[CurvePoint, ...]
@@ -72,6 +77,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     train_cpu_s: float
     train_wall_s: float
+    peak_bytes: int
 
 
 class _Meter:
@@ -121,6 +127,7 @@ def train(
     hashes: list[str] = []
     curve: list[CurvePoint] = []
     free = nudged = 0.0
+    peak = 0
     meter = _Meter()
     if on_state is not None:
         on_state(0, learner.state())
@@ -129,6 +136,7 @@ def train(
         meter.start()
         taken = _run(learner, x, y, plan, first, last)
         meter.stop()
+        peak = peak or limits.peak_resident_bytes()
         free, nudged, first = free + taken.free_steps, nudged + taken.nudged_steps, last
         if last in boundaries:
             state = learner.state()
@@ -146,6 +154,7 @@ def train(
         samples=plan.examples * plan.epochs,
         train_cpu_s=meter.cpu,
         train_wall_s=meter.wall,
+        peak_bytes=peak,
     )
 
 
