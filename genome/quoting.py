@@ -30,5 +30,5 @@ def hint(word: object, known: Iterable[str]) -> str:
     """`' Did you mean 'x'?'` where a known word is close, else an empty text."""
     if not isinstance(word, str) or len(word) > _LONGEST_GUESS:
         return ""
-    close = difflib.get_close_matches(word, tuple(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, tuple(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""

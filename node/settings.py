@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reproducible: Annotated[
         bool, Meta(description="give each ask a fixed look-behind, so that timing decides nothing")
     ] = False
-    population: Annotated[int, Meta(description="genomes that nsga2 keeps as parents", ge=4, le=4096)] = 32
+    population: Annotated[int, Meta(description="genomes that nsga2 keeps as parents", ge=4, le=4096)] = 16
     rescore: Annotated[
         int, Meta(description="fresh seeds on which winners are scored again; 0 for none", ge=0, le=100)
     ] = 3

@@ -64,6 +64,8 @@ def test_refusals_say_what_was_expected_what_came_and_what_to_do() -> None:
         MLP.validate({"lr_adam": 3.0})
     with pytest.raises(GenomeError, match=r"'mlp/1' has no gene 'lr_adm'. Did you mean 'lr_adam'\?"):
         MLP.validate({"lr_adm": 0.004})
+    with pytest.raises(GenomeError, match=r"no gene 'lr'. Did you mean 'lr_sgd'\?"):
+        MLP.validate({"lr": 0.004})
     with pytest.raises(
         GenomeError, match=r"gene 'optimizer' must be one of 'adam', .*got 'adan'. Did you mean 'adam'\?"
     ):
