@@ -83,7 +83,8 @@ class Writer:
         """Id of the run with this specification, made if it is new, and the specification it began with."""
         row = self._connection.execute("SELECT id, settings FROM run WHERE key = ?", (spec.key,)).fetchone()
         if row is not None:
-            self._event("run.resumed", {"run": row[0]})
+            with self._transaction():
+                self._event("run.resumed", {"run": row[0]})
             return int(row[0]), msgspec.json.decode(row[1], type=RunSpec)
         with self._transaction():
             cursor = self._connection.execute(
@@ -139,33 +140,28 @@ class Writer:
             objectives={} if isinstance(result, Failure) else dict(result.objectives),
         )
         columns = [name for name in EvaluationRow.__struct_fields__ if name != "objectives"]
-        try:
-            with self._transaction():
-                self._insert_genome(genome, birth)
-                self._connection.execute(
-                    f"INSERT INTO evaluation ({', '.join(columns)}, body)"
-                    f" VALUES ({', '.join('?' * len(columns))}, ?)",
-                    (*(getattr(row, name) for name in columns), msgspec.msgpack.encode(result)),
-                )
-                self._connection.executemany(
-                    "INSERT INTO objective (evaluation, name, value) VALUES (?, ?, ?)",
-                    [(row.id, name, value) for name, value in row.objectives.items()],
-                )
-                self._event(
-                    "evaluation.failed" if row.failure else "evaluation.finished",
-                    {
-                        "run": run,
-                        "evaluation": row.id,
-                        "ask": ask,
-                        "purpose": purpose,
-                        "genome": genome.id,
-                        **({"failure": row.failure} if row.failure else {"objectives": row.objectives}),
-                    },
-                )
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"evaluation {ask} ({purpose}) of run {run} cannot be recorded in {self.path}: {error}."
-            ) from error
+        with self._transaction():
+            self._insert_genome(genome, birth)
+            self._connection.execute(
+                f"INSERT INTO evaluation ({', '.join(columns)}, body)"
+                f" VALUES ({', '.join('?' * len(columns))}, ?)",
+                (*(getattr(row, name) for name in columns), msgspec.msgpack.encode(result)),
+            )
+            self._connection.executemany(
+                "INSERT INTO objective (evaluation, name, value) VALUES (?, ?, ?)",
+                [(row.id, name, value) for name, value in row.objectives.items()],
+            )
+            self._event(
+                "evaluation.failed" if row.failure else "evaluation.finished",
+                {
+                    "run": run,
+                    "evaluation": row.id,
+                    "ask": ask,
+                    "purpose": purpose,
+                    "genome": genome.id,
+                    **({"failure": row.failure} if row.failure else {"objectives": row.objectives}),
+                },
+            )
         return row
 
     def _next_evaluation(self) -> int:
@@ -206,22 +202,42 @@ class Writer:
         )
 
     def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
+        return _Transaction(self._connection, self.path)
 
 
 class _Transaction:
-    """BEGIN IMMEDIATE .. COMMIT, or ROLLBACK where the block raises."""
+    """BEGIN IMMEDIATE .. COMMIT, or ROLLBACK where the block raises; SQLite's errors become StoreError."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._do("BEGIN IMMEDIATE")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+        if kind is None:
+            self._do("COMMIT")
+            return
+        # A full disk may have rolled back already.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise self._trouble(error) from error
+
+    def _do(self, statement: str) -> None:
+        try:
+            self._connection.execute(statement)
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
+
+    def _trouble(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"{self._path} cannot be written: {error}. What was recorded before stays; make room, or give the "
+            "right to write, and run the same command again."
+        )
 
 
 def _take_lock(path: Path) -> int:
@@ -230,7 +246,12 @@ def _take_lock(path: Path) -> int:
         raise StoreError(
             f"the store's folder must exist, {path.parent} does not. Make it, or name another --store."
         )
-    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreError(
+            f"{path} must lie where files can be written: {error.strerror}. Name another --store."
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -1,6 +1,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -88,7 +89,7 @@ def test_a_birth_with_parents_and_a_large_seed_survives(writer: Writer, path: Pa
 
 def test_an_ask_is_recorded_once(writer: Writer) -> None:
     record(writer, 1)
-    with pytest.raises(StoreError, match="evaluation 1"):
+    with pytest.raises(StoreError, match="cannot be written: UNIQUE"):
         record(writer, 1)
 
 
@@ -107,6 +108,25 @@ def test_equal_specifications_are_one_run(writer: Writer) -> None:
     other, _ = writer.begin_run(msgspec.structs.replace(SPEC, seed=2))
     assert first == again != other
     assert spec == began == SPEC  # a run keeps the seeds that it began with
+
+
+def test_a_store_where_nothing_can_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "eqmesh.db.lock").mkdir()
+    with pytest.raises(StoreError, match="can be written"):
+        Writer(tmp_path / "eqmesh.db", now=lambda: 0.0)
+
+
+def test_a_full_disk_is_told_and_loses_nothing(writer: Writer, path: Path) -> None:
+    record(writer, 0)
+    (pages,) = writer._connection.execute("PRAGMA page_count").fetchone()
+    writer._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="make room"):
+        list(map(partial(record, writer), range(1, 500)))
+    with Reader(path) as reader:
+        rows = reader.evaluations()
+        assert [row.ask for row in rows] == list(range(len(rows)))
+        kinds = [event.kind for event in reader.events()]
+        assert kinds.count("evaluation.finished") == len(rows)
 
 
 def test_a_run_keeps_the_calibration_that_it_began_with(writer: Writer) -> None:
