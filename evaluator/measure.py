@@ -158,7 +158,7 @@ def _settling(
     return Settling(
         free_steps=trained.free_steps,
         nudged_steps=trained.nudged_steps,
-        verdict=seen.verdict,
+        verdict=seen.verdict if isinstance(learner, EqpropLearner) else "none",
         period=seen.period or 0,
         free_energy=seen.free_energy,
         nudged_energy=seen.nudged_energy,

@@ -152,7 +152,12 @@ class Pool:
         try:
             await worker.send(Calibrate(arithmetic=arithmetic))
             reply = await self._answer(worker, lambda _: None)
-        except (EvaluatorError, trio.Cancelled):
+        except EvaluatorError as error:
+            ended = await self._replace(worker, kill=False)
+            raise EvaluatorError(
+                f"a worker ended while it measured this machine, {ended} ({error})"
+            ) from error
+        except trio.Cancelled:
             await self._replace(worker, kill=True)
             raise
         await self._return(worker)

@@ -77,7 +77,7 @@ class SearchSpace:
             return {gene.name: gene.check(values[gene.name]) for gene in self.genes if gene.name in values}
         except GenomeError as error:
             raise GenomeError(
-                f"{error} Give such a value, or repair() the values first (space {self.id!r})."
+                f"{error} Give such a value, or let SearchSpace.repair find the nearest (space {self.id!r})."
             ) from None
 
     def expressed(self, values: Mapping[str, Value]) -> tuple[str, ...]:

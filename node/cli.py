@@ -7,7 +7,7 @@ from cyclopts import App
 
 from eqmesh import EqmeshError, __version__
 
-__all__ = ["EXIT_CODES", "app", "main"]
+__all__ = ["EXIT_CODES", "app", "main", "make_app"]
 
 EXIT_CODES = {
     0: "done",
@@ -67,26 +67,39 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     ),
 }
 
-app = App(
-    name="eqmesh",
-    version=__version__,
-    help="Search for good Equilibrium Propagation networks, on real data, with local learning rules.",
-    help_epilogue="Example: `eqmesh search --task digits --evaluations 60 --seed 1`",
-)
-app.register_install_completion_command(add_to_startup=False)
-for _noun, (_help, _verbs) in _COMMANDS.items():
-    _group = app
-    if _noun:
-        _group = App(name=_noun, help=_help)
-        app.command(_group)
-    for _verb, (_target, _about) in _verbs.items():
-        _group.command(f"node.commands.{_target}", name=_verb, help=_about)
+
+def make_app(named: Sequence[str] = ()) -> App:
+    """The application. The command that starts `named` keeps its own help; others show one line of it.
+
+    Only so can `eqmesh --help` list commands without loading them.
+    """
+    root = App(
+        name="eqmesh",
+        version=__version__,
+        help="Search for good Equilibrium Propagation networks, on real data, with local learning rules.",
+        help_epilogue="Example: `eqmesh search --task digits --evaluations 60 --seed 1`",
+    )
+    root.register_install_completion_command(add_to_startup=False)
+    for noun, (about_noun, verbs) in _COMMANDS.items():
+        group = root
+        if noun:
+            group = App(name=noun, help=about_noun, help_epilogue="")
+            root.command(group)
+        for verb, (target, about) in verbs.items():
+            path = [noun, verb] if noun else [verb]
+            own = list(named[: len(path)]) == path
+            group.command(f"node.commands.{target}", name=verb, help=None if own else about, help_epilogue="")
+    return root
+
+
+app = make_app()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(arguments, result_action="return_value")
+        code = make_app(tokens)(tokens, result_action="return_value")
     except EqmeshError as error:
         sys.stderr.write(f"eqmesh: {error}\n")
         code = 1

@@ -37,6 +37,7 @@ async def run_search(settings: Settings, observer: Observer) -> SearchState:
     if isinstance(task, DatasetTask):
         task.require()
     space = resolve_space(settings.space, task)
+    make_strategy(settings.strategy, space, directions(task.objectives))  # refuses an unknown name
     workers = worker_count(settings)
     pool_settings = PoolSettings(
         workers=workers, memory_bytes=settings.worker_memory * 2**20, nice=settings.nice
@@ -115,8 +116,6 @@ async def _stop_on_signal(scope: trio.CancelScope, state: SearchState) -> None:
 def _spec(settings: Settings, task: Task, space: SearchSpace, workers: int, imported: list[str]) -> RunSpec:
     tier = task.tier(settings.tier or None)
     network = isinstance(task, DatasetTask)
-    # One worker sees every record before it asks, so its run is reproducible as it is.
-    look_behind = workers if settings.reproducible or workers == 1 else None
     return RunSpec(
         seed=settings.seed,
         task=settings.task,
@@ -127,8 +126,9 @@ def _spec(settings: Settings, task: Task, space: SearchSpace, workers: int, impo
         strategy=settings.strategy,
         arithmetic=settings.arithmetic if network else "task",
         objectives=tuple(objective.name for objective in task.objectives),
-        look_behind=look_behind,
-        baselines=BASELINES if network else (),
+        # One worker sees every record before it asks: its run is reproducible without a look-behind.
+        look_behind=workers if settings.reproducible else None,
+        baselines=BASELINES if network and not settings.space else (),
         seeds=(*(SEEDS if network and not settings.space else ()), *imported),
         population=settings.population,
     )

@@ -29,9 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     task: Annotated[str, Meta(description="name of a task, or my.module:MyTask")] = "digits"
     tier: Annotated[str, Meta(description="fidelity tier of the task; empty for the task's own default")] = ""
     space: Annotated[
-        str, Meta(description="my.module:SPACE to search instead of the task's own; empty for that one")
+        str, Meta(description="import string (my.module:SPACE) of a space to search; empty for the task's own")
     ] = ""
-    strategy: Annotated[str, Meta(description="nsga2, random or map_elites")] = "nsga2"
+    strategy: Annotated[str, Meta(description="strategy: nsga2, random or map_elites")] = "nsga2"
     evaluations: Annotated[
         int, Meta(description="evaluations of the whole run, baselines included", ge=1)
     ] = 120

@@ -1,6 +1,7 @@
 """`eqmesh bench`: measure this machine, and how far predictions are off."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import trio
 from cyclopts import Parameter
 
 from evaluator.calibration import machine
-from evaluator.jobs import Calibration, Outcome
+from evaluator.jobs import Calibration, Failure, Outcome, Result
 from evaluator.pool import PoolSettings, open_pool
 from evaluator.tasks import resolve as resolve_task
 from genome import preset
@@ -45,7 +46,7 @@ def bench(
     ] = None,
     seeds: Annotated[int, Parameter(help="Trainings of each shape; the median is shown.")] = 3,
     json: Json = False,
-) -> None:
+) -> int:
     """Train some shapes on digits; show predicted and measured speed and memory side by side.
 
     Search ranks by predictions from the stored calibration; this shows how far they are off here.
@@ -71,7 +72,7 @@ def bench(
     if json:
         plain = msgspec.to_builtins(calibration)
         output.write_json({"machine": machine(), "calibration": plain, "shapes": document})
-        return
+        return _told_failures(results)
     output.write(f"{machine()}, {settings.arithmetic}")
     output.write(
         f"a call {calibration.seconds_per_call * 1e6:.2f} us, "
@@ -104,6 +105,15 @@ def bench(
         ],
     )
     output.say("an hour: evaluations at the digits task's default tier on one core, as measured")
+    return _told_failures(results)
+
+
+def _told_failures(results: Sequence[Result]) -> int:
+    """Name what failed; gives the exit code."""
+    failed = [result for result in results if isinstance(result, Failure)]
+    for failure in failed:
+        output.say(f"failed: {failure.genome[:12]}, seed {failure.seed}: {failure.kind}: {failure.detail}")
+    return 3 if failed else 0
 
 
 def _hourly(outcome: Outcome) -> float:

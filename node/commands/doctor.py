@@ -43,7 +43,7 @@ def doctor(*, json: Json = False) -> int:
     if json:
         output.write_json([msgspec.to_builtins(finding) for finding in findings])
     else:
-        output.write_table(["", "state", "found"], [[f.what, f.state, f.found] for f in findings])
+        output.write_table(["what", "state", "found"], [[f.what, f.state, f.found] for f in findings])
     return 1 if any(finding.state == "problem" for finding in findings) else 0
 
 

@@ -86,7 +86,7 @@ def evaluate(
         output.write_json(_document(result))
     else:
         output.write(summary(found))
-        output.write_table(["", ""], _lines(result, settings))
+        output.write_table(["figure", "value"], _lines(result, settings))
     return 0
 
 

@@ -104,6 +104,7 @@ def export(
     found = named_genome(genome, path)
     if weights is not None:
         shutil.copyfile(_kept_weights(path, found.id), weights)
+        output.say(f"wrote {weights}")
     document = {"genome": found.id, **found.as_json()}
     if file is None:
         output.write_json(document)
@@ -115,17 +116,27 @@ def export(
 def _kept_weights(store: Path, genome: str) -> Path:
     folder = store.with_name(f"{store.name}.weights")
     with Reader(store) as reader:
-        names = [row.weights for row in reader.evaluations_of(genome) if row.weights]
-    for name in names:
-        if (folder / f"{name}.safetensors").is_file():
-            return folder / f"{name}.safetensors"
-    raise NotFoundError(
-        f"no weights of {short(genome)} are kept beside {store}. `eqmesh evaluate {short(genome)} --weights FOLDER` "
-        "trains them again, to the same bits."
-    )
+        rows = [row for row in reader.evaluations_of(genome) if row.weights]
+        runs = {run.id: run for run in reader.runs()}
+    for row in rows:
+        if (folder / f"{row.weights}.safetensors").is_file():
+            return folder / f"{row.weights}.safetensors"
+    again = ""
+    if rows:
+        row, run = rows[0], runs[rows[0].run]
+        again = (
+            f" Train them again, to the same bits on a like machine: eqmesh evaluate {short(genome)} --task {run.task} "
+            f"--tier {run.tier} --seed {row.seed} --arithmetic {row.arithmetic} --weights FOLDER"
+        )
+    raise NotFoundError(f"no weights of {short(genome)} are kept beside {store}.{again}")
 
 
-def import_(file: Path, /, *, store: StorePath = None) -> None:
+def import_(
+    file: Annotated[Path, Parameter(help="JSON file as `eqmesh genome export` writes it.")],
+    /,
+    *,
+    store: StorePath = None,
+) -> None:
     """Take the genome of a JSON file into a store; the next new run of its space starts from it too.
 
     Example: eqmesh genome import best.json

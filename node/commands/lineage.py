@@ -41,6 +41,15 @@ def _lineage(reader: Reader) -> Lineage:
     )
 
 
+def _front(reader: Reader) -> list[str]:
+    """Genomes on the front of the run that was worked on last; none in a store of imports alone."""
+    if not reader.runs():
+        return []
+    run = reader.run()
+    found = standings(reader.evaluations(run=run.id))
+    return [standing.genome for standing in front_of(found, objectives_of(spec_of(run)))]
+
+
 def show(*, store: StorePath = None, json: Json = False) -> None:
     """Show the ancestry in numbers: operators, generations, and which founders the front descends from.
 
@@ -48,9 +57,7 @@ def show(*, store: StorePath = None, json: Json = False) -> None:
     """
     with Reader(_path(store)) as reader:
         lineage = _lineage(reader)
-        run = reader.run()
-        spec = spec_of(run)
-        living = [s.genome for s in front_of(standings(reader.evaluations(run=run.id)), objectives_of(spec))]
+        living = _front(reader)
         genomes = reader.genomes()
     found = lineage.statistics(living)
     if json:
@@ -71,7 +78,7 @@ def show(*, store: StorePath = None, json: Json = False) -> None:
         return
     ancestor = short(found.common_ancestor) if found.common_ancestor else "none"
     output.write_table(
-        ["", ""],
+        ["figure", "value"],
         [
             ["genomes", str(found.count)],
             ["founders", str(found.roots)],

@@ -9,7 +9,9 @@ from node.settings import Settings
 
 __all__ = ["Json", "StorePath", "store_path"]
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", show_default=False, help="Print the result as JSON.")
+]
 StorePath = Annotated[
     Path | None, Parameter(name="--store", help="File that holds the record. [default: eqmesh.db]")
 ]

@@ -25,12 +25,15 @@ _DEFAULTS = Settings()
 def _flag(name: str, *aliases: str) -> Parameter:
     default = getattr(_DEFAULTS, name)
     shown = "" if default in ("", False) else f" [default: {default}]"
+    about = _ABOUT[name]
     option = f"--{name.replace('_', '-')}"
-    return Parameter(name=(option, *aliases), help=f"{_ABOUT[name].capitalize()}.{shown}", show_default=False)
+    return Parameter(
+        name=(option, *aliases), help=f"{about[0].upper()}{about[1:]}.{shown}", show_default=False
+    )
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchFlags:
     """Every setting of a search; those that are None come from the environment, eqmesh.toml or the defaults."""
 
@@ -55,7 +58,7 @@ class SearchFlags:
     keep_weights: Annotated[bool | None, _flag("keep_weights")] = None
 
 
-def search(flags: SearchFlags | None = None, *, json: Json = False) -> int:
+def search(*, flags: SearchFlags | None = None, json: Json = False) -> int:
     """Search for good Equilibrium Propagation networks, or go on with a search.
 
     The same command on the same store continues where it was stopped, by Ctrl-C, a crash or a power
@@ -68,7 +71,13 @@ def search(flags: SearchFlags | None = None, *, json: Json = False) -> int:
     with LiveWatcher() if output.interactive() and not json else LineWatcher() as watcher:
         state = trio.run(run_search, settings, watcher)
     _conclude(state, settings, json=json)
-    return 130 if state.stopped and state.stopped.startswith("stopped") else 0
+    if state.stopped and state.stopped.startswith("stopped"):
+        return 130
+    if state.rows and all(row.failure for row in state.rows):
+        last = state.rows[-1]
+        output.say(f"every evaluation failed; the last one: {last.failure}: {last.detail}")
+        return 3
+    return 0
 
 
 def _conclude(state: SearchState, settings: Settings, *, json: bool) -> None:
@@ -88,9 +97,7 @@ def _conclude(state: SearchState, settings: Settings, *, json: bool) -> None:
             front_rows(found, state.objectives, state.genomes),
             title=title,
         )
-        output.say(
-            "mean ± standard deviation over n fresh seeds, on the validation split; n = 0: as selected"
-        )
+        output.say("mean ± standard deviation over n fresh seeds; n = 0: as selected")
     if state.stopped:
         output.say(
             f"{state.stopped}: {state.evaluations} of {state.limit} evaluations are on record in "

@@ -102,10 +102,10 @@ class Reader:
         rows = self.runs()
         found = rows[-1] if run is None and rows else next((row for row in rows if row.id == run), None)
         if found is None:
-            raise NotFoundError(
-                f"{self.path} has {'no runs yet' if not rows else f'no run {run}'}. "
-                f"Its runs: {[row.id for row in rows]}."
-            )
+            if not rows:
+                raise NotFoundError(f"{self.path} has no runs yet. `eqmesh search` begins one.")
+            known = ", ".join(str(row.id) for row in rows)
+            raise NotFoundError(f"{self.path} has no run {run}. Its runs: {known}.")
         return found
 
     def evaluations(
