@@ -44,11 +44,11 @@ _MUON: dict[str, Value] = {
 _ALL = {
     "backprop": _Preset(
         "Backpropagation baseline in the shape of 'shallow', with Adam.",
-        {**_SHALLOW, "credit": "backprop", "lr_adam": 0.002},
+        {**_SHALLOW, "credit": "backprop"},
     ),
     "backprop-deep": _Preset(
         "Backpropagation baseline in the shape of 'deep', with Adam.",
-        {**_DEEP, "credit": "backprop", "gain": 1.0, "optimizer": "adam", "lr_adam": 0.001, "batch": 128},
+        {**_DEEP, "credit": "backprop", "gain": 1.0, "optimizer": "adam", "lr_adam": 0.002, "batch": 128},
     ),
     "ep": _Preset("Vanilla EP: output inside the energy, centred estimate, SGD with momentum.", _EP),
     "smep": _Preset("SMEP: vanilla EP with Muon and spectral clipping.", {**_EP, **_MUON}),
