@@ -5,6 +5,7 @@ update), never timed. A stored calibration turns the counts into a predicted tim
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,11 +16,30 @@ from genome import Value
 
 __all__ = ["Cost", "StepCost", "cost_of", "excess", "predict_rate", "step_cost"]
 
-# Bytes of one number: master weights and optimizer slots, then states and operands of products.
-_WIDTH: Mapping[Arithmetic, tuple[int, int]] = {"fp32": (4, 4), "bf16": (4, 2), "exact-1": (8, 8)}
+
+class _Width(NamedTuple):
+    """Bytes of one number: weights and gradients, optimizer slots, copies of weights for products, states."""
+
+    master: int
+    slot: int
+    shadow: int
+    state: int
+
+    @property
+    def operand(self) -> int:
+        """Bytes of one operand of a product."""
+        return self.shadow or self.master
+
+
+_WIDTH: Mapping[Arithmetic, _Width] = {
+    "fp32": _Width(4, 4, 0, 4),
+    "bf16": _Width(4, 4, 2, 6),
+    "exact-1": _Width(8, 4, 0, 8),
+}
 _SLOTS = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 1}
+# The exact class updates weights in blocks of 32,768 float64; Adam works on two at a time.
+_EXACT_BLOCK_BYTES = 8 * 32_768
 _UPDATE_PASSES = {"sgd": 4, "adam": 6, "adamw": 7, "muon": 8}
-_STATE_COPIES = 5  # input drive, free, plus, minus, and one scratch array a layer
 
 
 class StepCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,12 +90,12 @@ def step_cost(
 ) -> StepCost:
     """Counts of one training step when the phases take so many sweeps (means may be fractions)."""
     batch = float(int(values["batch"]))
-    tally = _Tally(_WIDTH[arithmetic][1])
+    tally = _Tally(_WIDTH[arithmetic].operand)
     if values["credit"] == "backprop":
         _count_backprop(tally, shape, batch)
     else:
         _count_eqprop(tally, values, shape, batch, free_steps, nudged_steps)
-    _count_update(tally, values, shape, _WIDTH[arithmetic][0])
+    _count_update(tally, values, shape, _WIDTH[arithmetic].master)
     return StepCost(calls=tally.calls, macs=tally.macs, bytes=tally.bytes)
 
 
@@ -137,23 +157,43 @@ def _count_update(tally: _Tally, values: Mapping[str, Value], shape: Shape, widt
 def cost_of(values: Mapping[str, Value], *, inputs: int, classes: int, arithmetic: Arithmetic) -> Cost:
     """Bytes and products that training this genome needs, counted from its genes alone."""
     shape = shape_of(values, inputs=inputs, classes=classes)
-    master, operand = _WIDTH[arithmetic]
+    width = _WIDTH[arithmetic]
     batch = int(values["batch"])
     slots = _SLOTS[str(values["optimizer"])]
-    copies = 3 if values["credit"] == "backprop" else _STATE_COPIES
-    parameters = shape.parameters * master
-    shadow = shape.parameters * operand if operand != master else 0
-    activations = batch * (shape.sizes[0] + copies * sum(shape.sizes[1:])) * master
+    activations = round(batch * _activities(values, shape) * width.state)
+    held = shape.parameters * (2 * width.master + slots * width.slot + width.shadow)
+    blocks = (1 + slots // 2) * _EXACT_BLOCK_BYTES if arithmetic == "exact-1" else 0
     free, nudged = nominal_steps(values)
     step = step_cost(values, shape, arithmetic=arithmetic, free_steps=free, nudged_steps=nudged)
     return Cost(
         shape=shape,
         batch=batch,
-        parameter_bytes=parameters,
+        parameter_bytes=shape.parameters * width.master,
         activation_bytes=activations,
-        peak_bytes=parameters * (2 + slots) + shadow + activations,
+        peak_bytes=held + activations + 4 * _scratch(values, shape) + blocks,
         macs_per_step=step.macs,
     )
+
+
+def _activities(values: Mapping[str, Value], shape: Shape) -> float:
+    """Numbers held for one sample: the input, and for each layer its states, drives and differences."""
+    if values["credit"] == "backprop":
+        return shape.sizes[0] + 2 * sum(shape.sizes[1:])
+    states = sum(shape.sizes[layer] for layer in shape.states)
+    # A network that settles in sweeps keeps drives apart from states, and both signs of a centred nudge.
+    copies = 3
+    copies += 2 * shape.iterative
+    copies += 2 * (shape.iterative and values["estimate"] == "centred")
+    copies += 2 * (values.get("scheme") == "synchronous")
+    return shape.sizes[0] + copies * states + 7 * shape.sizes[-1]
+
+
+def _scratch(values: Mapping[str, Value], shape: Shape) -> int:
+    """Numbers that Newton-Schulz works on: three copies of each weight and two of its smaller square."""
+    if values["optimizer"] != "muon":
+        return 0
+    sides = [(shape.sizes[k], shape.sizes[l]) for k, l in shape.connections]
+    return sum(3 * m * n + 2 * min(m, n) ** 2 for m, n in sides)
 
 
 def nominal_steps(values: Mapping[str, Value]) -> tuple[float, float]:
