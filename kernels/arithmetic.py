@@ -1,18 +1,31 @@
 """The fast arithmetic classes, fp32 and bf16, and the few operations in which arithmetic classes differ.
 
+Every array of a step is allocated once, so that the operations on them can be written down once too: methods here
+return lists of operations, and a step runs them. What Python costs is then one call an operation, which is what
+decides the speed of small networks.
+
 Every network runs either alone, with arrays (units, samples), or as one of P same-shaped networks, with arrays
 (P, units, samples). An `Arithmetic` is built for one of the two and hides the difference. Samples are columns because
-products by the wide weights of a first layer are then 8 % faster (oneMKL packs the narrow operand instead).
+products by the wide weights of a first layer are then 8 % faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from kernels.rules import ArithmeticName
 
-__all__ = ["Arithmetic", "Bfloat16", "Signal"]
+__all__ = ["Arithmetic", "Bfloat16", "Op", "Signal", "run"]
+
+Op = Callable[[], object]
+
+
+def run(operations: Iterable[Op]) -> None:
+    """Run `operations` in order."""
+    for operation in operations:
+        operation()
 
 
 class Signal:
@@ -37,8 +50,7 @@ class Arithmetic:
     def __init__(self, population: int | None = None) -> None:
         self.population = population
         self.lead = () if population is None else (population,)
-        self._multiply = torch.mm if population is None else torch.bmm
-        self._rows: dict[torch.Size, Tensor] = {}
+        self._product = torch.mm if population is None else torch.bmm
 
     def zeros(self, *shape: int) -> Tensor:
         """Return zeros of `shape`, with the population's axis in front where there is one."""
@@ -48,6 +60,10 @@ class Arithmetic:
         """Return a zero signal (units, samples)."""
         value = self.zeros(units, samples)
         return Signal(value, value)
+
+    def input(self, samples: int, units: int) -> Signal:
+        """Return a zero input (samples, units), which keeps the caller's layout."""
+        return self.signal(samples, units)
 
     def weight(self, master: Tensor) -> Signal:
         """Return the signal of a parameter whose master copy is `master`."""
@@ -63,47 +79,51 @@ class Arithmetic:
         """Set `signal` to the float32 input `data` ([P,] samples, units), read where it stands."""
         signal.value = signal.operand = data
 
-    def refresh(self, signal: Signal) -> None:
+    def refresh(self, signal: Signal) -> list[Op]:  # noqa: ARG002
         """Bring the operand up to date with the value."""
+        return []
 
-    def accumulate(self, out: Tensor, left: Tensor, right: Tensor) -> None:
+    def accumulate(self, out: Tensor, left: Tensor, right: Tensor) -> list[Op]:
         """Add the matrix product of two operands to `out`."""
-        if self.population is None:
-            out.addmm_(left, right)
-        else:
-            out.baddbmm_(left, right)
+        return [partial(out.addmm_ if self.population is None else out.baddbmm_, left, right)]
 
-    def multiply(self, out: Tensor, left: Tensor, right: Tensor) -> None:
+    def multiply(self, out: Tensor, left: Tensor, right: Tensor) -> list[Op]:
         """Store the matrix product of two operands in `out`."""
-        self._multiply(left, right, out=out)
+        return [partial(self._product, left, right, out=out)]
 
-    def clip(self, signal: Signal, source: Tensor, ceiling: float) -> None:
+    def accumulate_input(self, out: Tensor, weight: Tensor, x: Signal) -> list[Op]:
+        """Add the product of a weight and the input, (units, samples), to `out`."""
+        add = out.addmm_ if self.population is None else out.baddbmm_
+        return [lambda: add(weight, x.operand.mT)]
+
+    def multiply_input(self, out: Tensor, left: Tensor, x: Signal) -> list[Op]:
+        """Store the product of an operand (units, samples) and the input, (units, n_0), in `out`."""
+        return [lambda: self._product(left, x.operand, out=out)]
+
+    def clip(self, signal: Signal, source: Tensor, ceiling: float) -> list[Op]:
         """Set `signal` to `source` clipped to [0, ceiling]."""
-        torch.clamp(source, 0.0, ceiling, out=signal.value)
-        self.refresh(signal)
+        return [partial(torch.clamp, source, 0.0, ceiling, out=signal.value), *self.refresh(signal)]
 
-    def assign(self, signal: Signal, source: Tensor) -> None:
+    def assign(self, signal: Signal, source: Tensor) -> list[Op]:
         """Set `signal` to `source`: an output state, a derivative or an error, which no interval bounds."""
-        if source is not signal.value:
-            signal.value.copy_(source)
-        self.refresh(signal)
+        copy = [] if source is signal.value else [partial(signal.value.copy_, source)]
+        return [*copy, *self.refresh(signal)]
 
-    def softmax(self, out: Tensor, logits: Tensor) -> None:
+    def softmax(self, out: Tensor, logits: Tensor) -> list[Op]:
         """Store the softmax of each column of `logits` in `out`; they may be one array."""
         # Four times as fast as torch.softmax on ten classes.
-        row = self._row(logits)
-        torch.amax(logits, dim=-2, keepdim=True, out=row)
-        torch.sub(logits, row, out=out).exp_()
-        out.div_(torch.sum(out, dim=-2, keepdim=True, out=row))
+        row = torch.empty_like(logits[..., :1, :])
+        return [
+            partial(torch.amax, logits, dim=-2, keepdim=True, out=row),
+            partial(torch.sub, logits, row, out=out),
+            out.exp_,
+            partial(torch.sum, out, dim=-2, keepdim=True, out=row),
+            partial(out.div_, row),
+        ]
 
-    def _row(self, array: Tensor) -> Tensor:
-        if array.shape not in self._rows:
-            self._rows[array.shape] = torch.empty((*array.shape[:-2], 1, array.shape[-1]), dtype=self.dtype)
-        return self._rows[array.shape]
-
-    def move(self, origin: Tensor, goal: Tensor, fraction: float) -> None:
+    def move(self, origin: Tensor, goal: Tensor, fraction: float) -> list[Op]:
         """Replace `goal` by the point that lies `fraction` of the way from `origin` to it."""
-        goal.sub_(origin).mul_(fraction).add_(origin)
+        return [partial(goal.sub_, origin), partial(goal.mul_, fraction), partial(goal.add_, origin)]
 
 
 class Bfloat16(Arithmetic):
@@ -126,22 +146,32 @@ class Bfloat16(Arithmetic):
 
     def take(self, signal: Signal, data: Tensor) -> None:
         """Set `signal` to the float32 input `data` ([P,] samples, units), rounded for products."""
-        signal.value = data
-        self.refresh(signal)
+        signal.operand.copy_(data)
 
-    def refresh(self, signal: Signal) -> None:
+    def refresh(self, signal: Signal) -> list[Op]:
         """Round the value to the operand."""
-        signal.operand.copy_(signal.value)
+        return [partial(signal.operand.copy_, signal.value)]
 
-    def _product(self, shape: torch.Size, left: Tensor, right: Tensor) -> Tensor:
+    def _rounded(self, shape: torch.Size) -> Tensor:
+        # A product of bfloat16 operands comes in bfloat16; one array of each shape serves all.
         if shape not in self._products:
             self._products[shape] = torch.empty(shape, dtype=torch.bfloat16)
-        return self._multiply(left, right, out=self._products[shape])
+        return self._products[shape]
 
-    def accumulate(self, out: Tensor, left: Tensor, right: Tensor) -> None:
+    def accumulate(self, out: Tensor, left: Tensor, right: Tensor) -> list[Op]:
         """Add the matrix product of two bfloat16 operands to the float32 `out`."""
-        out.add_(self._product(out.shape, left, right))
+        rounded = self._rounded(out.shape)
+        return [partial(self._product, left, right, out=rounded), partial(out.add_, rounded)]
 
-    def multiply(self, out: Tensor, left: Tensor, right: Tensor) -> None:
+    def multiply(self, out: Tensor, left: Tensor, right: Tensor) -> list[Op]:
         """Store the matrix product of two bfloat16 operands in the float32 `out`."""
-        out.copy_(self._product(out.shape, left, right))
+        rounded = self._rounded(out.shape)
+        return [partial(self._product, left, right, out=rounded), partial(out.copy_, rounded)]
+
+    def accumulate_input(self, out: Tensor, weight: Tensor, x: Signal) -> list[Op]:
+        """Add the product of a weight and the input, (units, samples), to `out`."""
+        return self.accumulate(out, weight, x.operand.mT)
+
+    def multiply_input(self, out: Tensor, left: Tensor, x: Signal) -> list[Op]:
+        """Store the product of an operand (units, samples) and the input, (units, n_0), in `out`."""
+        return self.multiply(out, left, x.operand)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from kernels.errors import KernelError
 from kernels.learner import Array, Learner
-from kernels.rules import ArithmeticName, OptimizerSettings, Rule
+from kernels.rules import ARITHMETIC, ArithmeticName, OptimizerSettings, Rule
 from kernels.topology import Topology
 
 __all__ = ["Backend", "choose_backend"]
@@ -91,6 +91,8 @@ def choose_backend(name: str = "auto", arithmetic: ArithmeticName = "fp32") -> t
 
     `name` is "auto" or a backend's name. Raises KernelError for a name that is unknown or cannot serve.
     """
+    if arithmetic not in ARITHMETIC:
+        raise KernelError(f"arithmetic must be one of {', '.join(ARITHMETIC)}, got {arithmetic!r}.")
     chosen: Backend | None = None
     refusals: dict[str, str] = {}
     for backend in BACKENDS:

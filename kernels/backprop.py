@@ -7,17 +7,17 @@ takes about four fifths of the time of torch's autograd with its fused Adam.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.arithmetic import Arithmetic, Bfloat16, Signal
+from kernels.arithmetic import Arithmetic, Bfloat16, Op, run
 from kernels.diagnostics import Diagnostics
 from kernels.errors import DivergedError, KernelError
 from kernels.inputs import class_tensor, input_tensor, one_hot
-from kernels.learner import DIVERGED_HINT, Array, StepReport
+from kernels.learner import DIVERGED_HINT, Array, StepReport, check_learner, check_step
 from kernels.making import make_optimizers
 from kernels.parameters import Parameters
 from kernels.rules import ArithmeticName, OptimizerSettings
@@ -30,16 +30,80 @@ __all__ = ["BackpropLearner"]
 CHUNK = 256
 
 
-@dataclass(frozen=True)
 class Pass:
-    """The buffers of one batch size: activities and their derivatives by layer, and the one-hot target.
+    """The buffers of one batch size, and both passes over them written down once.
 
     The input is (batch, n_0), all else (units, batch).
     """
 
-    activity: dict[int, Signal]
-    delta: dict[int, Signal]
-    target: Tensor
+    def __init__(
+        self, topology: Topology, arithmetic: Arithmetic, parameters: Parameters, batch: int
+    ) -> None:
+        self._topology = topology
+        self._arithmetic = arithmetic
+        self._parameters = parameters
+        layers = range(1, topology.last + 1)
+        self.x = arithmetic.input(batch, topology.sizes[0])
+        self.target = arithmetic.zeros(topology.sizes[-1], batch)
+        self._activity = {layer: arithmetic.signal(topology.sizes[layer], batch) for layer in layers}
+        self._delta = {layer: arithmetic.signal(topology.sizes[layer], batch) for layer in layers}
+        self.output = self._activity[topology.last].value
+        self.forward: list[Op] = []
+        for layer in layers:
+            self.forward += self._forward(layer)
+        self.backward = self._error()
+        for layer in reversed(range(1, topology.last)):
+            self.backward += self._pull_back(layer)
+        for source, target in topology.connections:
+            self.backward += self._weight_gradient(source, target)
+        for layer in layers:
+            out = parameters.gradient_views[bias_name(layer)]
+            self.backward += [partial(torch.sum, self._delta[layer].value, dim=-1, out=out)]
+
+    def _weight(self, source: int, target: int) -> Tensor:
+        return self._parameters.views[weight_name(source, target)].operand
+
+    def _forward(self, layer: int) -> list[Op]:
+        value = self._activity[layer].value
+        bias = self._parameters.views[bias_name(layer)].value.unsqueeze(-1)
+        operations: list[Op] = [partial(value.copy_, bias)]
+        for source, target in self._topology.connections:
+            if target == layer and source == 0:
+                operations += self._arithmetic.accumulate_input(value, self._weight(0, layer), self.x)
+            elif target == layer:
+                below = self._activity[source].operand
+                operations += self._arithmetic.accumulate(value, self._weight(source, layer), below)
+        if layer < self._topology.last:
+            operations += [partial(value.clamp_min_, 0.0), *self._arithmetic.refresh(self._activity[layer])]
+        return operations
+
+    def _error(self) -> list[Op]:
+        delta = self._delta[self._topology.last]
+        if self._topology.has_readout:
+            operations = self._arithmetic.softmax(delta.value, self.output)
+        else:
+            operations = [partial(delta.value.copy_, self.output)]
+        return [*operations, partial(delta.value.sub_, self.target), *self._arithmetic.refresh(delta)]
+
+    def _pull_back(self, layer: int) -> list[Op]:
+        delta, activity = self._delta[layer], self._activity[layer].value
+        operations: list[Op] = []
+        for source, target in self._topology.connections:
+            if source == layer:
+                combine = self._arithmetic.accumulate if operations else self._arithmetic.multiply
+                operations += combine(
+                    delta.value, self._weight(layer, target).mT, self._delta[target].operand
+                )
+        gate = torch.ops.aten.threshold_backward.grad_input
+        operations += [partial(gate, delta.value, activity, 0, grad_input=delta.value)]
+        return [*operations, *self._arithmetic.refresh(delta)]
+
+    def _weight_gradient(self, source: int, target: int) -> list[Op]:
+        out = self._parameters.gradient_views[weight_name(source, target)]
+        delta = self._delta[target].operand
+        if source == 0:
+            return self._arithmetic.multiply_input(out, delta, self.x)
+        return self._arithmetic.multiply(out, delta, self._activity[source].operand.mT)
 
 
 class BackpropLearner:
@@ -57,6 +121,7 @@ class BackpropLearner:
         batch: int,
         arithmetic: ArithmeticName = "fp32",
     ) -> None:
+        check_learner(topology, parameters, batch=batch, arithmetic=arithmetic)
         if arithmetic == "exact-1":
             raise KernelError("exact-1 is for Equilibrium Propagation; backpropagation runs in fp32 or bf16.")
         if optimizer.spectral_cap is not None:
@@ -72,74 +137,20 @@ class BackpropLearner:
             self._arithmetic = Bfloat16() if arithmetic == "bf16" else Arithmetic()
             self._parameters = Parameters(topology, self._arithmetic, [parameters])
             self._optimizers = make_optimizers(self._parameters, [optimizer], units=[1.0 / batch])
+        self._refresh = self._arithmetic.refresh(self._parameters.flat)
         self._bias_gradient = self._parameters.gradient[self._parameters.bias_start :]
-        weights, gradients = self._parameters.views, self._parameters.gradient_views
-        self._biases = {
-            layer: weights[bias_name(layer)].value.unsqueeze(-1) for layer in range(1, topology.last + 1)
-        }
-        self._bias_gradients = {layer: gradients[bias_name(layer)] for layer in self._biases}
-        self._edges = [
-            (
-                source,
-                target,
-                weights[weight_name(source, target)].operand,
-                gradients[weight_name(source, target)],
-            )
-            for source, target in topology.connections
-        ]
 
     def _pass(self, rows: int) -> Pass:
         if rows not in self._passes:
-            sizes, make = self._topology.sizes, self._arithmetic.signal
-            self._passes[rows] = Pass(
-                {0: make(rows, sizes[0])} | {layer: make(sizes[layer], rows) for layer in self._biases},
-                {layer: make(sizes[layer], rows) for layer in self._biases},
-                self._arithmetic.zeros(sizes[-1], rows),
-            )
+            self._passes[rows] = Pass(self._topology, self._arithmetic, self._parameters, rows)
         return self._passes[rows]
-
-    def _forward(self, x: Tensor, activity: dict[int, Signal]) -> None:
-        self._arithmetic.take(activity[0], x)
-        for layer, bias in self._biases.items():
-            value = activity[layer].value
-            value.copy_(bias)
-            for source, target, weight, _ in self._edges:
-                if target == layer:
-                    below = activity[source].operand
-                    self._arithmetic.accumulate(value, weight, below if source else below.mT)
-            if layer < self._topology.last:
-                value.clamp_min_(0.0)
-                self._arithmetic.refresh(activity[layer])
 
     def _gradient(self, x: Tensor, y: Tensor) -> None:
         buffers = self._pass(x.shape[0])
-        activity, delta = buffers.activity, buffers.delta
-        self._forward(x, activity)
-        last = self._topology.last
+        self._arithmetic.take(buffers.x, x)
         one_hot(buffers.target, y)
-        if self._topology.has_readout:
-            self._arithmetic.softmax(delta[last].value, activity[last].value)
-        else:
-            delta[last].value.copy_(activity[last].value)
-        delta[last].value.sub_(buffers.target)
-        self._arithmetic.refresh(delta[last])
-        for layer in range(last - 1, 0, -1):
-            self._pull_back(layer, activity, delta)
-        for source, target, _, gradient in self._edges:
-            below = activity[source].operand
-            self._arithmetic.multiply(gradient, delta[target].operand, below.mT if source else below)
-        for layer, gradient in self._bias_gradients.items():
-            torch.sum(delta[layer].value, dim=-1, out=gradient)
-
-    def _pull_back(self, layer: int, activity: dict[int, Signal], delta: dict[int, Signal]) -> None:
-        value, first = delta[layer].value, True
-        for source, target, weight, _ in self._edges:
-            if source == layer:
-                combine = self._arithmetic.multiply if first else self._arithmetic.accumulate
-                combine(value, weight.mT, delta[target].operand)
-                first = False
-        torch.ops.aten.threshold_backward.grad_input(value, activity[layer].value, 0, grad_input=value)
-        self._arithmetic.refresh(delta[layer])
+        run(buffers.forward)
+        run(buffers.backward)
 
     @torch.inference_mode()
     def step(self, x: Array, y: Array, *, scale: float, sign: int = 1) -> StepReport:  # noqa: ARG002
@@ -148,14 +159,13 @@ class BackpropLearner:
             raise DivergedError("activities or parameters were", self._failed_at, DIVERGED_HINT)
         inputs = input_tensor(x, self._topology.sizes[0])
         rows = inputs.shape[0]
-        if not 1 <= rows <= self._batch:
-            raise KernelError(f"a batch here has 1 to {self._batch} samples, got {rows}.")
+        check_step(rows, self._batch, scale)
         self._gradient(inputs, class_tensor(y, (rows,)))
         if rows != self._batch:
             self._parameters.gradient.mul_(self._batch / rows)
         for optimizer in self._optimizers:
             optimizer.update(scale)
-        self._arithmetic.refresh(self._parameters.flat)
+        run(self._refresh)
         self._steps += 1
         finite = math.isfinite(float(self._bias_gradient.sum()))
         if not finite:
@@ -168,12 +178,13 @@ class BackpropLearner:
         inputs = input_tensor(x, self._topology.sizes[0])
         scores = np.empty((inputs.shape[0], self._topology.sizes[-1]), dtype=np.float32)
         padded = torch.zeros(CHUNK, inputs.shape[1])
-        activity = self._pass(CHUNK).activity
+        buffers = self._pass(CHUNK)
         for start in range(0, len(scores), CHUNK):
             part = inputs[start : start + CHUNK]
             padded[: len(part)] = part
-            self._forward(padded, activity)
-            scores[start : start + CHUNK] = activity[self._topology.last].value.T[: len(part)].numpy()
+            self._arithmetic.take(buffers.x, padded)
+            run(buffers.forward)
+            scores[start : start + CHUNK] = buffers.output.T[: len(part)].numpy()
         return scores
 
     def parameters(self) -> dict[str, Array]:

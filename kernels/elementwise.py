@@ -6,11 +6,14 @@ that differ between the networks of a population are arrays (P, 1).
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.arithmetic import Op, run
+from kernels.exact import round_to_grid, rounding_anchor
 from kernels.optimizers import ADAM_BETAS, ADAM_EPSILON
 from kernels.parameters import Parameters
 from kernels.rules import OptimizerSettings
@@ -18,9 +21,10 @@ from kernels.rules import OptimizerSettings
 __all__ = ["ElementwiseAdam", "ElementwiseSgd", "WeightGrid", "blocks"]
 
 BLOCK = 32_768
-# Moments this small come from gradients that stopped long ago. They are dropped before they become subnormal
-# numbers, which processors handle a hundred times slower.
+# First moments this small come from gradients that stopped long ago: they are dropped, and second moments kept from
+# zero, before they become subnormal numbers, on which processors and the vector library's square root crawl.
 FORGOTTEN = 2.0**-40
+SMALLEST_SECOND = 2.0**-60
 FORGETTING = 64
 # |m| / sqrt(v), both corrected, is at most sqrt(sum_j .01 (.81)^j / (.001 (.999)^j)) = 7.27.
 LARGEST_RATIO = 8.0
@@ -35,21 +39,20 @@ def blocks(networks: int, total: int) -> Iterator[tuple[slice, slice]]:
 
 
 class Numbers:
-    """One number for each network: a float where a network is alone, else rows of an array (P, 1)."""
+    """One number for each network, read by operations that are written down once; they see the latest `set`."""
 
-    def __init__(self, networks: int, dtype: torch.dtype, *, alone: bool) -> None:
-        self._alone = alone
+    def __init__(self, networks: int, dtype: torch.dtype) -> None:
         self._column = torch.zeros(networks, 1, dtype=dtype)
         self._values = self._column.numpy()
 
     def set(self, values: Sequence[float]) -> None:
         """Replace all numbers."""
         self._values[:, 0] = values
-        self._single = values[0]
 
-    def of(self, networks: slice) -> float | Tensor:
-        """Return what multiplies the rows `networks`."""
-        return self._single if self._alone else self._column[networks]
+    def of(self, networks: slice) -> Tensor:
+        """Return what multiplies the rows `networks`: (rows, 1), or () for a single one, which is faster."""
+        column = self._column[networks]
+        return column.view(()) if len(column) == 1 else column
 
 
 class WeightGrid:
@@ -58,32 +61,15 @@ class WeightGrid:
     def __init__(self, bits: int, limit: float) -> None:
         self.bits = bits
         self.limit = limit
-        self._anchor = rounding_anchor(bits, 53)
 
-    def settle(self, weights: Tensor) -> None:
+    def settle(self, weights: Tensor) -> list[Op]:
         """Bring float64 `weights` onto the grid in place, ties to even."""
-        weights.add_(self._anchor).sub_(self._anchor).clamp_(-self.limit, self.limit)
+        return [*round_to_grid(weights, self.bits), partial(weights.clamp_, -self.limit, self.limit)]
 
 
-def rounding_anchor(bits: int, precision: int) -> float:
-    """Return the number whose addition and subtraction rounds small numbers to multiples of 2**-bits.
-
-    At its magnitude a unit in the last place of a float of `precision` bits is 2**-bits.
-    """
-    return 1.5 * 2.0 ** (precision - 1 - bits)
-
-
-class Moments(NamedTuple):
-    """One block of an Adam step: views of the parameters, their gradient, the moments, and scratch."""
-
-    networks: slice
-    weight: Tensor
-    gradient: Tensor
-    first: Tensor
-    second: Tensor
-    raw: Tensor
-    step: Tensor
-    wide: Tensor
+def step_bits(rate: float, bits: int) -> int:
+    """Return the bits after the point, at most `bits`, to which float32 steps at `rate` can be rounded."""
+    return min(bits, 22 - math.frexp(LARGEST_RATIO * rate)[1])
 
 
 class ElementwiseAdam:
@@ -104,75 +90,64 @@ class ElementwiseAdam:
         decays: Sequence[float] | None = None,
         grid: WeightGrid | None = None,
     ) -> None:
-        alone = parameters.arithmetic.population is None
         networks = len(rates)
-        weights = parameters.flat.value.view(networks, -1)[:, part]
+        self._units, self._rates, self._decays, self._grid = units, rates, decays, grid
+        self._weights = parameters.flat.value.view(networks, -1)[:, part]
         gradient = parameters.gradient.view(networks, -1)[:, part]
-        first = torch.zeros(weights.shape, dtype=torch.float32)
-        second = torch.zeros_like(first)
+        self._first = torch.zeros(self._weights.shape, dtype=torch.float32)
+        self._second = torch.full_like(self._first, SMALLEST_SECOND)
         # p, q, the number of steps, and a bound on every weight's magnitude.
         self._clock = torch.tensor([1.0, 1.0, 0.0, math.inf], dtype=torch.float64)
-        self.slots = {"first": first, "second": second, "clock": self._clock}
-        self._weights = weights
-        self._units, self._rates, self._decays, self._grid = units, rates, decays, grid
-        self._size, self._floor, self._anchor = (
-            Numbers(networks, torch.float32, alone=alone) for _ in range(3)
-        )
-        self._keep = Numbers(networks, weights.dtype, alone=alone)
+        self.slots = {"first": self._first, "second": self._second, "clock": self._clock}
+        self._size, self._floor, self._anchor = (Numbers(networks, torch.float32) for _ in range(3))
+        self._keep = Numbers(networks, self._weights.dtype)
         if grid is not None:
             self._anchor.set([rounding_anchor(step_bits(rate, grid.bits), 24) for rate in rates])
-        raw, step = torch.zeros(2, BLOCK, dtype=torch.float32)
-        wide = torch.zeros(BLOCK, dtype=weights.dtype)
-        self._blocks = []
-        for rows, columns in blocks(*weights.shape):
-            views = [array[rows, columns] for array in (weights, gradient, first, second)]
-            shape, count = views[0].shape, views[0].numel()
-            scratch = [array[:count].view(shape) for array in (raw, step, wide)]
-            self._blocks.append(Moments(rows, *views, *scratch))
+        scratch = torch.zeros(2, BLOCK, dtype=torch.float32)
+        wide = torch.zeros(BLOCK, dtype=self._weights.dtype)
+        self._operations: list[Op] = []
+        for rows, columns in blocks(*self._weights.shape):
+            weight = self._weights[rows, columns]
+            raw, step = scratch[:, : weight.numel()].view(2, *weight.shape)
+            self._operations += self._form_step(rows, columns, gradient[rows, columns], raw, step)
+            self._operations += self._take_step(rows, weight, step, wide[: weight.numel()].view(weight.shape))
+
+    def _form_step(
+        self, rows: slice, columns: slice, gradient: Tensor, raw: Tensor, step: Tensor
+    ) -> list[Op]:
+        first, second = self._first[rows, columns], self._second[rows, columns]
+        narrow = gradient.dtype == torch.float32
+        g = gradient if narrow else raw
+        return [
+            *([] if narrow else [partial(raw.copy_, gradient)]),
+            partial(first.mul_, ADAM_BETAS[0]),
+            partial(first.add_, g),
+            partial(torch.mul, g, g, out=step),
+            partial(second.mul_, ADAM_BETAS[1]),
+            partial(second.add_, step),
+            # Not torch's: it calls the maths library, whose square roots are not all correctly rounded.
+            partial(np.sqrt, second.numpy(), step.numpy()),
+            partial(step.add_, self._floor.of(rows)),
+            partial(torch.div, first, step, out=step),
+            partial(step.mul_, self._size.of(rows)),
+        ]
+
+    def _take_step(self, rows: slice, weight: Tensor, step: Tensor, wide: Tensor) -> list[Op]:
+        decay = [] if self._decays is None else [partial(weight.mul_, self._keep.of(rows))]
+        if self._grid is None:
+            return [*decay, partial(weight.sub_, step)]
+        widen_and_subtract = [partial(wide.copy_, step), partial(weight.sub_, wide)]
+        if decay:
+            return [*decay, *widen_and_subtract, *self._grid.settle(weight)]
+        # The weight lies on the grid already: rounding the narrower step costs less.
+        anchor = self._anchor.of(rows)
+        return [partial(step.add_, anchor), partial(step.sub_, anchor), *widen_and_subtract]
 
     def update(self, scale: float) -> None:
         """Step once at `scale` times the learning rate."""
-        forget = self._prepare(scale)
-        bounded = self._grid is None or self._decays is not None or self._within(scale)
-        for block in self._blocks:
-            self._form_step(block, forget=forget)
-            self._take_step(block)
-            if not bounded and self._grid is not None:
-                block.weight.clamp_(-self._grid.limit, self._grid.limit)
-
-    def _form_step(self, block: Moments, *, forget: bool) -> None:
-        first, second, step = block.first, block.second, block.step
-        g = block.gradient if block.gradient.dtype == torch.float32 else block.raw.copy_(block.gradient)
-        first.mul_(ADAM_BETAS[0]).add_(g)
-        if forget:
-            torch.hardshrink(first, FORGOTTEN, out=first)
-        torch.mul(g, g, out=step)
-        second.mul_(ADAM_BETAS[1]).add_(step)
-        torch.sqrt(second, out=step)
-        step.add_(self._floor.of(block.networks))
-        torch.div(first, step, out=step)
-        step.mul_(self._size.of(block.networks))
-
-    def _take_step(self, block: Moments) -> None:
-        weight, step = block.weight, block.step
-        if self._decays is not None:
-            weight.mul_(self._keep.of(block.networks))
-        if self._grid is None:
-            weight.sub_(step)
-        elif self._decays is not None:
-            weight.sub_(block.wide.copy_(step))
-            self._grid.settle(weight)
-        else:
-            # The weight lies on the grid already, so rounding the narrower step costs less.
-            anchor = self._anchor.of(block.networks)
-            step.add_(anchor).sub_(anchor)
-            weight.sub_(block.wide.copy_(step))
-
-    def _prepare(self, scale: float) -> bool:
         beta1, beta2 = ADAM_BETAS
-        p, q, count, _ = self._clock.tolist()
+        p, q, count, bound = self._clock.tolist()
         p, q, count = p * beta1, q * beta2, count + 1.0
-        self._clock[0], self._clock[1], self._clock[2] = p, q, count
         spread = math.sqrt((1.0 - q) / (1.0 - beta2))
         gain = (1.0 - beta1) / (1.0 - p) * spread
         self._size.set([rate * scale * gain for rate in self._rates])
@@ -181,22 +156,20 @@ class ElementwiseAdam:
             self._keep.set(
                 [1.0 - rate * scale * decay for rate, decay in zip(self._rates, self._decays, strict=True)]
             )
-        return count % FORGETTING == 0.0
+        run(self._operations)
+        if count % FORGETTING == 0.0:
+            torch.hardshrink(self._first, FORGOTTEN, out=self._first)
+            self._second.clamp_min_(SMALLEST_SECOND)
+        if self._grid is not None and self._decays is None:
+            bound = self._hold(self._grid, bound + LARGEST_RATIO * scale * max(self._rates))
+        self._clock.copy_(torch.tensor([p, q, count, bound], dtype=torch.float64))
 
-    def _within(self, scale: float) -> bool:
-        # Clamping is needed only where a weight might have reached the limit: a bound is kept instead of a pass.
-        assert self._grid is not None
-        reach = LARGEST_RATIO * scale * max(self._rates)
-        bound = float(self._clock[3])
-        if bound + reach > self._grid.limit:
+    def _hold(self, grid: WeightGrid, bound: float) -> float:
+        # Clamping matters only once a weight may have passed the limit: a bound is kept to save the pass.
+        if bound > grid.limit:
+            self._weights.clamp_(-grid.limit, grid.limit)
             bound = float(self._weights.abs().max())
-        self._clock[3] = bound + reach
-        return bound + reach <= self._grid.limit
-
-
-def step_bits(rate: float, bits: int) -> int:
-    """Return the bits after the point, at most `bits`, to which float32 steps at `rate` can be rounded."""
-    return min(bits, 22 - math.frexp(LARGEST_RATIO * rate)[1])
+        return bound
 
 
 class ElementwiseSgd:
@@ -210,29 +183,30 @@ class ElementwiseSgd:
         settings: Sequence[OptimizerSettings],
         grid: WeightGrid | None = None,
     ) -> None:
-        alone = parameters.arithmetic.population is None
         networks = len(settings)
-        self._settings, self._units, self._grid = settings, units, grid
+        self._settings, self._units = settings, units
         weights = parameters.flat.value.view(networks, -1)
         gradient = parameters.gradient.view(networks, -1)
         velocity = torch.zeros_like(weights)
         self.slots = {"velocity": velocity}
-        self._size, self._momentum = (Numbers(networks, weights.dtype, alone=alone) for _ in range(2))
-        self._momentum.set([each.momentum for each in settings])
+        self._size, momentum = (Numbers(networks, weights.dtype) for _ in range(2))
+        momentum.set([each.momentum for each in settings])
         scratch = torch.zeros(BLOCK, dtype=weights.dtype)
-        self._blocks = []
+        self._operations: list[Op] = []
         for rows, columns in blocks(*weights.shape):
-            block = weights[rows, columns]
-            step = scratch[: block.numel()].view(block.shape)
-            self._blocks.append((rows, block, gradient[rows, columns], velocity[rows, columns], step))
+            weight, moving = weights[rows, columns], velocity[rows, columns]
+            step = scratch[: weight.numel()].view(weight.shape)
+            self._operations += [
+                partial(moving.mul_, momentum.of(rows)),
+                partial(moving.add_, gradient[rows, columns]),
+                partial(torch.mul, moving, self._size.of(rows), out=step),
+                partial(weight.sub_, step),
+                *(grid.settle(weight) if grid is not None else []),
+            ]
 
     def update(self, scale: float) -> None:
         """Step once at `scale` times the learning rate."""
         self._size.set(
             [each.rate * scale * unit for each, unit in zip(self._settings, self._units, strict=True)]
         )
-        for rows, weight, gradient, velocity, step in self._blocks:
-            velocity.mul_(self._momentum.of(rows)).add_(gradient)
-            weight.sub_(torch.mul(velocity, self._size.of(rows), out=step))
-            if self._grid is not None:
-                self._grid.settle(weight)
+        run(self._operations)

@@ -6,18 +6,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kernels.arithmetic import Arithmetic, Bfloat16
+from kernels.arithmetic import Arithmetic, Bfloat16, run
 from kernels.contrast import distance
 from kernels.elementwise import WeightGrid
 from kernels.errors import KernelError
 from kernels.exact import WEIGHT_LIMIT, Exact, check_batch, grid_clip, weight_bits
-from kernels.learner import Array
+from kernels.learner import Array, check_learner, check_step
 from kernels.making import make_optimizers
 from kernels.parameters import Parameters
 from kernels.rules import ArithmeticName, OptimizerSettings, Rule
 from kernels.settle import Settled
 from kernels.slots import load_state, read_state
-from kernels.spectral import SpectralCap
+from kernels.spectral import make_cap
 from kernels.topology import Topology, weight_name
 from kernels.workspace import Workspace
 
@@ -46,8 +46,8 @@ class Engine:
     ) -> None:
         for rule in rules:
             rule.check(topology)
-        if not 1 <= batch <= 2**20:
-            raise KernelError(f"batch must lie in [1, 2**20], got {batch}.")
+        for network in values:
+            check_learner(topology, network, batch=batch, arithmetic=arithmetic)
         grid = None
         if arithmetic == "exact-1":
             grid = exact_grid(topology, rules, settings, batch)
@@ -65,7 +65,8 @@ class Engine:
         if settings[0].spectral_cap is not None:
             caps = [each.spectral_cap or 0.0 for each in settings]
             recurrent = [self.parameters.views[weight_name(*edge)].value for edge in topology.recurrent]
-            self._caps = [SpectralCap(weight, caps) for weight in recurrent]
+            self._caps = [make_cap(weight, caps) for weight in recurrent]
+        self._refresh = self.arithmetic.refresh(self.parameters.flat)
         self._workspaces: dict[int, Workspace] = {}
         self.steps = 0
         self._bias_gradient = self.parameters.gradient[..., self.parameters.bias_start :]
@@ -73,13 +74,18 @@ class Engine:
 
     def _regrid(self) -> None:
         if self._grid is not None:
-            self._grid.settle(self.parameters.flat.value)
+            run(self._grid.settle(self.parameters.flat.value))
 
     def workspace(self, rows: int) -> Workspace:
         """Return the buffers for batches of `rows` samples, allocated on first use."""
         if rows not in self._workspaces:
             self._workspaces[rows] = Workspace(
-                self.topology, self.arithmetic, self.parameters.views, self._rules, rows
+                self.topology,
+                self.arithmetic,
+                self.parameters.views,
+                self.parameters.gradient_views,
+                self._rules,
+                rows,
             )
         return self._workspaces[rows]
 
@@ -94,22 +100,18 @@ class Engine:
         """
         assert torch.is_inference_mode_enabled(), "an EP path never records a graph"
         rows = x.shape[-2]
-        if not 1 <= rows <= self.batch:
-            raise KernelError(f"a batch here has 1 to {self.batch} samples, got {rows}.")
-        if not 0.0 <= scale <= 1.0:
-            raise KernelError(f"scale, the share of the learning rate, must lie in [0, 1], got {scale}.")
+        check_step(rows, self.batch, scale, [sign] if isinstance(sign, int) else sign.flatten().tolist())
         workspace = self.workspace(rows)
         workspace.load(x, y)
-        free = workspace.relax(self._rules[0].free, measured=True)
+        free = workspace.relax(measured=self.arithmetic.population is None)
         nudged = workspace.nudge(sign)
-        workspace.gradients(self.parameters.gradient_views)
         if rows != self.batch:
             self.parameters.gradient.mul_(self.batch / rows)
         for optimizer in self._optimizers:
             optimizer.update(scale)
         for cap in self._caps:
             cap.apply()
-        self.arithmetic.refresh(self.parameters.flat)
+        run(self._refresh)
         self.steps += 1
         return free, nudged, torch.sum(self._bias_gradient, dim=-1, out=self._health)
 
@@ -127,7 +129,7 @@ class Engine:
             rows = part.shape[-2]
             padded[..., :rows, :] = part
             workspace.load(padded, None)
-            workspace.relax(self._rules[0].free, measured=False)
+            workspace.relax(measured=False)
             out[..., start : start + rows, :] = workspace.scores.mT[..., :rows, :]
         return out
 

@@ -8,16 +8,25 @@ library's exponential.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from kernels.arithmetic import Arithmetic, Signal
+from kernels.arithmetic import Arithmetic, Op, Signal
 from kernels.errors import KernelError
 from kernels.rules import ArithmeticName, Rule
 from kernels.topology import Topology
 
-__all__ = ["Exact", "Softmax", "check_batch", "grid_clip", "round_to_grid", "weight_bits"]
+__all__ = [
+    "Exact",
+    "check_batch",
+    "exact_softmax",
+    "grid_clip",
+    "round_to_grid",
+    "rounding_anchor",
+    "weight_bits",
+]
 
 STATE_BITS = 16
 WEIGHT_BITS = 24
@@ -30,20 +39,29 @@ FREE_LIMIT = 4.0
 EXACT_BITS = 53
 
 LOG2_E = 1.4426950408889634
-# ln 2 in two parts: the first has 32 bits, so that its product with a small integer is exact.
-LN2_HIGH = 0.693147180369123816490
-LN2_LOW = 1.90821492927058770002e-10
-# 1/n! for n = 10 to 0: on [-ln2/2, ln2/2] the rest of the series is below 2**-41.
-SERIES = tuple(1.0 / math.factorial(n) for n in range(10, -1, -1))
+LN2 = 0.6931471805599453
+# 1/n! for n = 6 to 0: on [-ln2/2, ln2/2] the rest of the series is below 1.3e-7.
+SERIES = tuple(1.0 / math.factorial(n) for n in range(6, -1, -1))
 # exp(-24) is under half a step of the grid of exponentials.
 LOWEST_EXPONENT = -24.0
 
 
-def round_to_grid(array: Tensor, bits: int) -> Tensor:
-    """Round `array` in place to multiples of 2**-bits, ties to even; |array| must be below 2**(51 - bits)."""
-    # At the magnitude of this number one unit in the last place of float64 is 2**-bits.
-    anchor = 1.5 * 2.0 ** (52 - bits)
-    return array.add_(anchor).sub_(anchor)
+def rounding_anchor(bits: int, precision: int) -> float:
+    """Return the number whose addition and subtraction rounds small numbers to multiples of 2**-bits, ties to even.
+
+    At its magnitude a unit in the last place of a float of `precision` bits is 2**-bits. It serves numbers below a
+    third of itself.
+    """
+    return 1.5 * 2.0 ** (precision - 1 - bits)
+
+
+INPUT_ANCHOR = rounding_anchor(STATE_BITS, 24)
+
+
+def round_to_grid(array: Tensor, bits: int) -> list[Op]:
+    """Round the float64 `array` in place to multiples of 2**-bits."""
+    anchor = rounding_anchor(bits, 53)
+    return [partial(array.add_, anchor), partial(array.sub_, anchor)]
 
 
 def grid_clip(clip: float) -> float:
@@ -88,31 +106,15 @@ def check_batch(topology: Topology, rule: Rule, batch: int) -> None:
         )
 
 
-class Softmax:
-    """Softmax of columns in float64, without new memory; exponentials are rounded to 2**-30 and then sum exactly."""
+class ExactInput(Signal):
+    """An input of which only the columns `first` to `stop` can be other than zero; `operand` is those."""
 
-    def __init__(self, shape: torch.Size) -> None:
-        self._z = torch.empty(shape, dtype=torch.float64)
-        self._power = torch.empty_like(self._z)
-        self._value = torch.empty_like(self._z)
-        self._exponent = torch.empty(shape, dtype=torch.int64)
-        self._row = torch.empty((*shape[:-2], 1, shape[-1]), dtype=torch.float64)
+    __slots__ = ("first", "narrow", "stop")
 
-    def __call__(self, out: Tensor, logits: Tensor) -> None:
-        """Store the softmax of each column of `logits` in `out`; they may be one array."""
-        z, power, value = self._z, self._power, self._value
-        torch.amax(logits, dim=-2, keepdim=True, out=self._row)
-        torch.sub(logits, self._row, out=z).clamp_(min=LOWEST_EXPONENT)
-        torch.mul(z, LOG2_E, out=power).round_()
-        z.sub_(torch.mul(power, LN2_HIGH, out=value)).sub_(torch.mul(power, LN2_LOW, out=value))
-        value.fill_(SERIES[0])
-        for coefficient in SERIES[1:]:
-            value.mul_(z).add_(coefficient)
-        # 2**power, written into the exponent field.
-        self._exponent.copy_(power).add_(1023).bitwise_left_shift_(52)
-        round_to_grid(value.mul_(self._exponent.view(torch.float64)), EXPONENTIAL_BITS)
-        torch.sum(value, dim=-2, keepdim=True, out=self._row)
-        torch.div(value, self._row, out=out)
+    def __init__(self, value: Tensor) -> None:
+        super().__init__(value, value)
+        self.narrow = torch.zeros(value.shape, dtype=torch.float32)
+        self.first, self.stop = 0, value.shape[-1]
 
 
 class Exact(Arithmetic):
@@ -121,31 +123,97 @@ class Exact(Arithmetic):
     name: ArithmeticName = "exact-1"
     dtype = torch.float64
 
-    def __init__(self, population: int | None = None) -> None:
-        super().__init__(population)
-        self._softmaxes: dict[torch.Size, Softmax] = {}
+    def input(self, samples: int, units: int) -> Signal:
+        """Return a zero input (samples, units)."""
+        return ExactInput(self.zeros(samples, units))
 
     def take(self, signal: Signal, data: Tensor) -> None:
-        """Set `signal` to the input `data` ([P,] samples, units) on the state grid; raises KernelError beyond 1."""
-        largest = max(float(torch.amax(data)), -float(torch.amin(data)))
+        """Set `signal` to the input `data` ([P,] samples, units) on the state grid; raises KernelError beyond 1.
+
+        The check reads every column, so it finds margins that are zero throughout (those of images, often) for
+        nothing; products leave them out, which changes no sum.
+        """
+        assert isinstance(signal, ExactInput)
+        leading = tuple(range(data.dim() - 1))
+        high, low = torch.amax(data, dim=leading), torch.amin(data, dim=leading)
+        largest = max(float(high.amax()), -float(low.amin()))
         if not largest <= INPUT_LIMIT:
             raise KernelError(
                 f"exact-1 takes inputs in [-1, 1], got a magnitude of {largest}. Scale the data, or use fp32."
             )
-        round_to_grid(signal.value.copy_(data), STATE_BITS)
+        active = (high - low + high.abs()).nonzero()
+        first, last = (int(active[0]), int(active[-1])) if len(active) else (0, 0)
+        signal.first, signal.stop = first // 8 * 8, min(data.shape[-1], last // 8 * 8 + 8)
+        columns = slice(signal.first, signal.stop)
+        narrow = torch.add(data[..., columns], INPUT_ANCHOR, out=signal.narrow[..., columns]).sub_(
+            INPUT_ANCHOR
+        )
+        signal.operand = signal.value[..., columns].copy_(narrow)
 
-    def clip(self, signal: Signal, source: Tensor, ceiling: float) -> None:
+    def accumulate_input(self, out: Tensor, weight: Tensor, x: Signal) -> list[Op]:
+        """Add the product of a weight and the input, (units, samples), to `out`."""
+        assert isinstance(x, ExactInput)
+        add = out.addmm_ if self.population is None else out.baddbmm_
+        return [lambda: add(weight[..., x.first : x.stop], x.operand.mT)]
+
+    def multiply_input(self, out: Tensor, left: Tensor, x: Signal) -> list[Op]:
+        """Store the product of an operand (units, samples) and the input, (units, n_0), in `out`."""
+        assert isinstance(x, ExactInput)
+
+        def multiply() -> None:
+            out[..., : x.first].zero_()
+            out[..., x.stop :].zero_()
+            self._product(left, x.operand, out=out[..., x.first : x.stop])
+
+        return [multiply]
+
+    def clip(self, signal: Signal, source: Tensor, ceiling: float) -> list[Op]:
         """Set `signal` to `source` clipped to [0, ceiling] on the state grid; `ceiling` lies on it."""
-        torch.clamp(source, 0.0, ceiling, out=signal.value)
-        round_to_grid(signal.value, STATE_BITS)
+        value = signal.value
+        return [partial(torch.clamp, source, 0.0, ceiling, out=value), *round_to_grid(value, STATE_BITS)]
 
-    def assign(self, signal: Signal, source: Tensor) -> None:
+    def assign(self, signal: Signal, source: Tensor) -> list[Op]:
         """Set `signal` to `source` on the state grid, inside the limits that the sums are made for."""
-        torch.clamp(source, -FREE_LIMIT, FREE_LIMIT, out=signal.value)
-        round_to_grid(signal.value, STATE_BITS)
+        value = signal.value
+        return [
+            partial(torch.clamp, source, -FREE_LIMIT, FREE_LIMIT, out=value),
+            *round_to_grid(value, STATE_BITS),
+        ]
 
-    def softmax(self, out: Tensor, logits: Tensor) -> None:
+    def softmax(self, out: Tensor, logits: Tensor) -> list[Op]:
         """Store the softmax of each column of `logits` in `out`; they may be one array."""
-        if logits.shape not in self._softmaxes:
-            self._softmaxes[logits.shape] = Softmax(logits.shape)
-        self._softmaxes[logits.shape](out, logits)
+        return exact_softmax(out, logits)
+
+
+def exact_softmax(out: Tensor, logits: Tensor) -> list[Op]:
+    """Store the softmax of each column of the float64 `logits` in `out`; they may be one array.
+
+    exp(z) = 2^k exp(r), r = z - k ln 2, the second factor by its Taylor series. Exponentials are rounded to 2**-30,
+    so that their sum is exact; their relative error is below 2e-7.
+    """
+    row = torch.empty_like(logits[..., :1, :])
+    z, power, value = (torch.empty_like(logits) for _ in range(3))
+    exponent = torch.empty(logits.shape, dtype=torch.int64)
+    operations: list[Op] = [
+        partial(torch.amax, logits, dim=-2, keepdim=True, out=row),
+        partial(torch.sub, logits, row, out=z),
+        partial(z.clamp_, min=LOWEST_EXPONENT),
+        partial(torch.mul, z, LOG2_E, out=power),
+        power.round_,
+        partial(torch.mul, power, LN2, out=value),
+        partial(z.sub_, value),
+        partial(value.fill_, SERIES[0]),
+    ]
+    for coefficient in SERIES[1:]:
+        operations += [partial(value.mul_, z), partial(value.add_, coefficient)]
+    return [
+        *operations,
+        # 2**power, written into the exponent field.
+        partial(exponent.copy_, power),
+        partial(exponent.add_, 1023),
+        partial(exponent.bitwise_left_shift_, 52),
+        partial(value.mul_, exponent.view(torch.float64)),
+        *round_to_grid(value, EXPONENTIAL_BITS),
+        partial(torch.sum, value, dim=-2, keepdim=True, out=row),
+        partial(torch.div, value, row, out=out),
+    ]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from kernels.errors import KernelError
-from kernels.learner import Array
+from kernels.learner import Array, check_labels
 
 __all__ = ["class_tensor", "input_tensor", "one_hot"]
 
@@ -25,8 +25,7 @@ def input_tensor(x: Array, size: int, lead: tuple[int, ...] = ()) -> Tensor:
 
 def class_tensor(y: Array, shape: tuple[int, ...]) -> Tensor:
     """Return `y`, classes in an array of `shape`, as an int64 tensor; raises KernelError for another shape."""
-    if y.shape != shape:
-        raise KernelError(f"y must have one class for each sample, {shape}, got {y.shape}.")
+    check_labels(y, shape)
     return _share(y, np.int64)
 
 

@@ -1,18 +1,24 @@
 """What every learner can do, whatever its rule, backend or arithmetic. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kernels.diagnostics import Diagnostics
+from kernels.errors import KernelError
+from kernels.rules import ARITHMETIC, ArithmeticName
+from kernels.topology import Topology
 
-__all__ = ["DIVERGED_HINT", "Array", "Learner", "StepReport"]
+__all__ = ["DIVERGED_HINT", "Array", "Learner", "StepReport", "check_step"]
 
 DIVERGED_HINT = (
     "Lower the learning rate or beta, or cap the spectral norm; `diagnose` shows how the network settles."
 )
+
+LARGEST_BATCH = 2**20
 
 # Arrays of any dtype cross this seam: parameters and scores are floats, counters are integers.
 Array = NDArray[Any]
@@ -56,3 +62,35 @@ class Learner(Protocol):
 
     def diagnose(self, x: Array, y: Array) -> Diagnostics:
         """Return how the network settles on a batch and how large its weights and gradients are."""
+
+
+def check_learner(
+    topology: Topology, parameters: Mapping[str, Array], *, batch: int, arithmetic: ArithmeticName
+) -> None:
+    """Raise KernelError unless a learner can be made of these parameters, batch size and arithmetic class."""
+    if arithmetic not in ARITHMETIC:
+        raise KernelError(f"arithmetic must be one of {', '.join(ARITHMETIC)}, got {arithmetic!r}.")
+    if not 1 <= batch <= LARGEST_BATCH:
+        raise KernelError(f"batch must lie in [1, {LARGEST_BATCH}], got {batch}.")
+    for name, shape in topology.parameter_shapes.items():
+        if name not in parameters or np.shape(parameters[name]) != shape:
+            came = np.shape(parameters[name]) if name in parameters else "nothing"
+            raise KernelError(f"parameter {name!r} must have the shape {shape}, got {came}.")
+
+
+def check_step(rows: int, batch: int, scale: float, signs: Sequence[int] = (1,)) -> None:
+    """Raise KernelError unless a step may take `rows` samples at `scale` times the learning rate."""
+    if not 1 <= rows <= batch:
+        raise KernelError(f"a batch here has 1 to {batch} samples, got {rows}.")
+    if not 0.0 <= scale <= 1.0:
+        raise KernelError(f"scale, the share of the learning rate, must lie in [0, 1], got {scale}.")
+    if any(sign not in (1, -1) for sign in signs):
+        raise KernelError(f"sign must be 1 or -1, got {list(signs)}.")
+
+
+def check_labels(y: Array, shape: tuple[int, ...]) -> None:
+    """Raise KernelError unless `y` holds one whole number for each sample."""
+    if y.shape != shape or y.dtype.kind not in "iu":
+        raise KernelError(
+            f"y must be one class number for each sample, integers of shape {shape}, got {y.dtype} {y.shape}."
+        )

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.arithmetic import run
 from kernels.contrast import distance
 from kernels.diagnostics import WATCHED_SWEEPS, Diagnostics, classify
 from kernels.energy import energy, total_energy
@@ -22,7 +23,7 @@ def watch(phase: Phase, relaxation: Relaxation, sweeps: int) -> tuple[list[float
     """Sweep `phase` and return its mean energies (sweeps + 1), its residuals and some of its states (sweeps + 1)."""
     energies, residuals, trajectory = [_mean_energy(phase)], [], [_sample(phase)]
     for step in range(sweeps):
-        sweep(phase, relaxation, step, measured=True)
+        run(sweep(phase, relaxation, step, measured=True))
         energies.append(_mean_energy(phase))
         residuals.append(float(phase.change.max()))
         trajectory.append(_sample(phase))
@@ -30,7 +31,7 @@ def watch(phase: Phase, relaxation: Relaxation, sweeps: int) -> tuple[list[float
 
 
 def _mean_energy(phase: Phase) -> float:
-    values = total_energy(phase)[: phase.batch] if isinstance(phase, NudgedPhase) else energy(phase)
+    values = total_energy(phase) if isinstance(phase, NudgedPhase) else energy(phase)
     return float(values.double().mean())
 
 
@@ -44,25 +45,24 @@ def observe(engine: Engine, x: Tensor, y: Tensor) -> Diagnostics:
     workspace = engine.workspace(x.shape[0])
     rule = workspace.rule
     workspace.load(x, y)
-    workspace.begin()
+    run(workspace.begin)
     free_energy, free_residual, states = watch(
         workspace.free, rule.free, max(rule.free.steps, WATCHED_SWEEPS)
     )
     trajectory = torch.stack(states).numpy().astype(np.float64)
     verdict, period = classify(free_residual, trajectory)
 
-    workspace.relax(rule.free, measured=False)
-    workspace.compare(1)
+    workspace.relax(measured=False)
+    run(workspace.compare)
     nudged_energy: list[float] = []
     nudged_residual: list[float] = []
-    if isinstance(workspace.nudged, NudgedPhase):
-        workspace.nudged.start(workspace.free, workspace.mistake, first=None)
-        nudged_energy, nudged_residual, _ = watch(workspace.nudged, rule.nudged, rule.nudged.steps)
+    for phase in workspace.nudged[:1]:
+        run([*phase.copy_from(workspace.free, phase.layers), *phase.pull_by(workspace.mistake)])
+        nudged_energy, nudged_residual, _ = watch(phase, rule.nudged, rule.nudged.steps)
 
-    workspace.relax(rule.free, measured=False)
+    workspace.relax(measured=False)
     workspace.nudge(1)
-    gradients = {name: torch.zeros_like(view) for name, view in engine.parameters.gradient_views.items()}
-    workspace.gradients(gradients)
+    gradients = engine.parameters.gradient_views
     unit = 1.0 / (distance(rule) * x.shape[0])
     return Diagnostics(
         free_energy=tuple(free_energy),

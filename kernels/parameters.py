@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.arithmetic import Arithmetic, Signal
+from kernels.arithmetic import Arithmetic, Signal, run
 from kernels.errors import KernelError
 from kernels.learner import Array
 from kernels.topology import Topology
@@ -63,7 +63,7 @@ class Parameters:
                 target = self.views[name].value
                 source = torch.from_numpy(np.array(mapping[name], dtype=np.float64))
                 (target if self.arithmetic.population is None else target[index]).copy_(source)
-        self.arithmetic.refresh(self.flat)
+        run(self.arithmetic.refresh(self.flat))
 
     def read(self, index: int) -> dict[str, Array]:
         """Return copies of the parameters of network `index`, in the arithmetic's own precision."""

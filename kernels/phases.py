@@ -1,27 +1,28 @@
-"""The buffers of one phase and how one layer of it moves.
+"""What one layer of a phase receives, and how it moves, as operations on arrays that are allocated once.
 
-A phase holds `copies` relaxations of a batch side by side: two (at +beta and -beta) for the centred estimate,
-else one. All of its arrays have copies * batch columns, and are allocated once.
+All arrays are ([P,] units, batch).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from kernels.arithmetic import Arithmetic, Signal
+from kernels.arithmetic import Arithmetic, Op, Signal
 from kernels.topology import Topology, weight_name
 
-__all__ = ["FreePhase", "LinearPhase", "NudgedPhase", "Phase"]
+__all__ = ["LinearPhase", "NudgedPhase", "Phase"]
 
 Weights = Mapping[str, Signal]
 
 
 class Phase:
-    """State layers, and what each of them receives from the others.
+    """State layers that relax towards a minimum of the energy E: the free phase.
 
-    `base` holds by layer what does not change while a phase settles: the input drive W x + b, (units, 1, batch), of
-    the layers that the input feeds; the bias of the others.
+    `base` holds by layer what does not change while a phase settles: the input drive W x + b, (units, batch), of the
+    layers that the input feeds; the bias, (units, 1), of the others. States in `adopted` are another phase's, which
+    needs them no longer.
     """
 
     def __init__(
@@ -32,39 +33,21 @@ class Phase:
         base: Mapping[int, Tensor],
         batch: int,
         *,
-        copies: int = 1,
+        adopted: Mapping[int, Signal] | None = None,
     ) -> None:
         self.topology = topology
         self.arithmetic = arithmetic
-        self.layers = topology.state_layers
-        self.copies = copies
-        self.batch = batch
+        self.weights = weights
         self.base = base
-        self._base_of_copy = {layer: array.squeeze(-2) for layer, array in base.items()}
-        samples = copies * batch
-        self.states = {layer: arithmetic.signal(topology.sizes[layer], samples) for layer in self.layers}
-        self._from_below = {
-            layer: [
-                (weights[weight_name(source, layer)].operand, self.states[source].operand)
-                for source in topology.below(layer)
-            ]
+        self.layers = topology.state_layers
+        adopted = adopted or {}
+        self.states = {
+            layer: adopted.get(layer) or arithmetic.signal(topology.sizes[layer], batch)
             for layer in self.layers
         }
-        self._from_above = {
-            layer: [
-                (weights[weight_name(layer, target)].operand.mT, self.states[target].operand)
-                for target in topology.above(layer)
-            ]
-            for layer in self.layers
-        }
-        self.states_by_copy = {layer: self.by_copy(state.value) for layer, state in self.states.items()}
-        self._spare: dict[tuple[int, str], Tensor] = {}
         self.change = torch.zeros(arithmetic.lead, dtype=arithmetic.dtype)
         self._largest = self.change.clone()
-
-    def by_copy(self, array: Tensor) -> Tensor:
-        """View (units, samples) as (units, copies, batch), the population's axis in front of both."""
-        return array.view(*self.arithmetic.lead, array.shape[-2], self.copies, self.batch)
+        self._spare: dict[tuple[int, str], Tensor] = {}
 
     def spare(self, layer: int, purpose: str) -> Tensor:
         """Return another array of the shape of a state, for relaxations that need old and new side by side."""
@@ -73,70 +56,87 @@ class Phase:
             self._spare[key] = torch.zeros_like(self.states[layer].value)
         return self._spare[key]
 
-    def receive(self, layer: int, out: Tensor) -> None:
+    def from_below(self, layer: int, out: Tensor) -> list[Op]:
+        """Store in `out` what `layer` receives from the input and the layers below."""
+        operations: list[Op] = [partial(out.copy_, self.base[layer])]
+        for source in self.topology.below(layer):
+            weight = self.weights[weight_name(source, layer)].operand
+            operations += self.arithmetic.accumulate(out, weight, self.states[source].operand)
+        return operations
+
+    def receive(self, layer: int, out: Tensor) -> list[Op]:
         """Store in `out` what `layer` receives: pre_l = W_l s_{l-1} + b_l + W_{l+1}^T s_{l+1}, skips included.
 
-        `out` may be the state of `layer` itself: it is written only after the cost has read it.
+        `out` may be the state of `layer` itself, which none of it depends on.
         """
-        self.consult(layer)
-        self.receive_from_below(layer, out)
-        for left, right in self._from_above[layer]:
-            self.arithmetic.accumulate(out, left, right)
-        self.nudge(layer, out)
+        operations = self.from_below(layer, out)
+        for target in self.topology.above(layer):
+            weight = self.weights[weight_name(layer, target)].operand.mT
+            operations += self.arithmetic.accumulate(out, weight, self.states[target].operand)
+        return operations
 
-    def receive_from_below(self, layer: int, out: Tensor) -> None:
-        """Store in `out` what `layer` receives from the input and the layers below."""
-        by_copy = self.states_by_copy[layer] if out is self.states[layer].value else self.by_copy(out)
-        by_copy.copy_(self.base[layer])
-        for left, right in self._from_below[layer]:
-            self.arithmetic.accumulate(out, left, right)
+    def reads(self, layer: int) -> bool:  # noqa: ARG002
+        """Whether what `layer` receives includes the pull of a cost that reads its state; a free phase has none."""
+        return False
 
-    def consult(self, layer: int) -> None:
-        """Let the cost read the present states, if it pulls on `layer`; a free phase has no cost."""
+    def consult(self) -> list[Op]:
+        """Let the cost read the present states, before the layers that it pulls on are overwritten."""
+        return []
 
-    def nudge(self, layer: int, out: Tensor) -> None:
-        """Add the pull of a cost outside the energy."""
-
-    def minimise(self, layer: int, received: Tensor) -> None:
+    def minimise(self, layer: int, received: Tensor) -> list[Op]:  # noqa: ARG002
         """Turn what an output state inside the energy receives into its exact minimiser."""
+        return []
 
-    def goal(self, layer: int, received: Tensor) -> None:
+    def goal(self, layer: int, received: Tensor) -> list[Op]:  # noqa: ARG002
         """Turn what an output state receives into the point that a synchronous step moves towards."""
+        return []
 
-    def activate(self, layer: int, source: Tensor) -> None:
+    def activate(self, layer: int, source: Tensor) -> list[Op]:
         """Set the state of `layer` from `source`, inside its bounds; they may be one array."""
         if layer == self.topology.last:
-            self.arithmetic.assign(self.states[layer], source)
-        else:
-            self.arithmetic.clip(self.states[layer], source, self.topology.clip)
-        self.moved(layer)
+            return self.arithmetic.assign(self.states[layer], source)
+        return self.arithmetic.clip(self.states[layer], source, self.topology.clip)
 
-    def moved(self, layer: int) -> None:
-        """Take note that the state of `layer` has changed."""
+    def remember(self, layer: int) -> list[Op]:
+        """Keep the state of `layer` for `compare`."""
+        return [partial(self.spare(layer, "old").copy_, self.states[layer].value)]
 
-    def compare(self, layer: int, old: Tensor) -> None:
-        """Fold the largest change of `layer` since `old` into `change`; `old` is overwritten."""
-        torch.sub(self.states[layer].value, old, out=old).abs_()
-        torch.amax(old, dim=(-2, -1), out=self._largest)
-        torch.maximum(self.change, self._largest, out=self.change)
+    def compare(self, layer: int) -> list[Op]:
+        """Fold the largest change of `layer` since `remember` into `change`."""
+        old = self.spare(layer, "old")
+        return [
+            partial(torch.sub, self.states[layer].value, old, out=old),
+            old.abs_,
+            partial(torch.amax, old, dim=(-2, -1), out=self._largest),
+            partial(torch.maximum, self.change, self._largest, out=self.change),
+        ]
 
-
-class FreePhase(Phase):
-    """The relaxation towards a minimum of the energy E, from the feed-forward state."""
-
-    def feed_forward(self) -> None:
+    def feed_forward(self) -> list[Op]:
         """Set every state from the layers below alone."""
+        operations: list[Op] = []
         for layer in self.layers:
             received = self.states[layer].value
-            if self._from_below[layer]:
-                self.receive_from_below(layer, received)
+            if self.topology.below(layer):
+                operations += self.from_below(layer, received)
             else:
-                received = self._base_of_copy[layer]
-            self.activate(layer, received)
+                received = self.base[layer]
+            operations += self.activate(layer, received)
+        return operations
+
+    def copy_from(self, other: "Phase", layers: Iterable[int]) -> list[Op]:
+        """Take over the states of `layers` from another phase."""
+        operations: list[Op] = []
+        for layer in layers:
+            state = self.states[layer]
+            operations += [
+                partial(state.value.copy_, other.states[layer].value),
+                *self.arithmetic.refresh(state),
+            ]
+        return operations
 
 
 class NudgedPhase(Phase):
-    """The relaxation of F = E + beta C from the free state, `copies` nudges side by side."""
+    """The relaxation of F = E + beta C from the free state; beta is a number, or (P, 1, 1) for a population."""
 
     def __init__(
         self,
@@ -146,119 +146,88 @@ class NudgedPhase(Phase):
         base: Mapping[int, Tensor],
         target: Tensor,
         *,
-        copies: int,
+        adopted: Mapping[int, Signal] | None = None,
     ) -> None:
         classes, batch = target.shape[-2:]
-        super().__init__(topology, arithmetic, weights, base, batch, copies=copies)
-        samples = copies * batch
-        self.beta = arithmetic.zeros(1, samples)
-        self._beta_by_copy = self.by_copy(self.beta)
-        self._minus_beta_by_copy = torch.zeros_like(self._beta_by_copy)
-        self._target_by_copy = target.unsqueeze(-2)
-        # With a readout, -beta (p - y), else beta y: (classes, samples).
-        self._pull = arithmetic.signal(classes, samples)
-        self._pull_by_copy = self.by_copy(self._pull.value)
-        readers = topology.below(topology.last) if topology.has_readout else ()
-        forward = {layer: weights[weight_name(layer, topology.last)].operand for layer in readers}
-        self._readout = [(weight, self.states[layer].operand) for layer, weight in forward.items()]
-        self._feedback = {layer: weight.mT for layer, weight in forward.items()}
-        self._scores = arithmetic.zeros(classes, samples)
-        self._scores_by_copy = self.by_copy(self._scores)
-        self._shrink = arithmetic.zeros(1, samples)
-        self._first_pull = self.by_copy(self._pull.operand).select(-2, 0)
-        self._first: int | None = None
-        self._has_read = False
+        super().__init__(topology, arithmetic, weights, base, batch, adopted=adopted)
+        self._target = target
+        # With a readout -beta (p - y), else beta y: (classes, batch).
+        self.pull = arithmetic.signal(classes, batch)
+        self._scores = arithmetic.zeros(classes, batch)
+        self._readers = topology.below(topology.last) if topology.has_readout else ()
+        self.set_beta(0.0)
 
-    def set_beta(self, betas: Tensor) -> None:
-        """Set the nudge of each copy: `betas` is (1, copies, 1), the population's axis in front."""
-        self._beta_by_copy.copy_(betas)
-        torch.neg(self._beta_by_copy, out=self._minus_beta_by_copy)
-        torch.add(self.beta, 1.0, out=self._shrink).reciprocal_()
+    def set_beta(self, beta: float | Tensor) -> None:
+        """Set the nudge of the operations that follow, those already written down included."""
+        self.beta = beta
+        self._minus_beta = -beta
+        if not self.topology.has_readout:
+            self._shrink = 1.0 / (1.0 + beta)
 
-    def start(self, free: Phase, mistake: Tensor, *, first: int | None) -> None:
-        """Begin at the states of `free`, which make the `mistake` p - y (classes, batch).
+    def pull_by(self, mistake: Tensor) -> list[Op]:
+        """Set the pull of the cost, given the `mistake` p - y (classes, batch) of a readout."""
+        value = self.pull.value
+        if not self.topology.has_readout:
+            return [lambda: torch.mul(self._target, self.beta, out=value)]
+        return [
+            lambda: torch.mul(mistake, self._minus_beta, out=value),
+            *self.arithmetic.assign(self.pull, value),
+        ]
 
-        Where a block sweep begins with the layer `first`, what that layer receives from the other layers is still the
-        same for all copies: it is computed once. None where no layer moves before the others.
-        """
-        self._first = first
-        self._free = free
-        for layer, state in self.states.items():
-            if layer != first:
-                self.states_by_copy[layer].copy_(free.states[layer].value.unsqueeze(-2))
-                self.arithmetic.refresh(state)
-        if self.topology.has_readout:
-            self._pull_back(mistake.unsqueeze(-2))
-        else:
-            torch.mul(self._target_by_copy, self._beta_by_copy, out=self._pull_by_copy)
+    def reads(self, layer: int) -> bool:
+        """Whether a readout reads `layer`."""
+        return layer in self._readers
 
-    def receive(self, layer: int, out: Tensor) -> None:
-        """Store in `out` what `layer` receives."""
-        if layer != self._first:
-            super().receive(layer, out)
-            return
-        self._first = None
-        free = self._free
-        common = free.spare(layer, "received")
-        free.receive(layer, common)
-        if layer not in self._feedback:
-            self.states_by_copy[layer].copy_(common.unsqueeze(-2))
-            return
-        # The second nudge, where there is one, is the negative of the first.
-        pull = free.spare(layer, "pull")
-        self.arithmetic.multiply(pull, self._feedback[layer], self._first_pull)
-        torch.add(common, pull, out=self.states_by_copy[layer].select(-2, 0))
-        if self.copies == 2:
-            torch.sub(common, pull, out=self.states_by_copy[layer].select(-2, 1))
+    def feedback(self, layer: int) -> Tensor:
+        """Return the transposed readout weights through which the cost pulls on `layer`."""
+        return self.weights[weight_name(layer, self.topology.last)].operand.mT
 
-    def _pull_back(self, mistake_by_copy: Tensor) -> None:
-        torch.mul(mistake_by_copy, self._minus_beta_by_copy, out=self._pull_by_copy)
-        self.arithmetic.assign(self._pull, self._pull.value)
-        self._has_read = True
+    def receive(self, layer: int, out: Tensor) -> list[Op]:
+        """Store in `out` what `layer` receives, the pull beta W_L^T (y - p) of a readout included."""
+        operations = super().receive(layer, out)
+        if self.reads(layer):
+            operations += self.arithmetic.accumulate(out, self.feedback(layer), self.pull.operand)
+        return operations
 
-    def consult(self, layer: int) -> None:
-        """Let the softmax cost read the states, before the layer that it pulls on is overwritten."""
-        if self._has_read or layer not in self._feedback:
-            return
-        self._read()
-        self.arithmetic.softmax(self._scores, self._scores)
-        self._scores_by_copy.sub_(self._target_by_copy)
-        self._pull_back(self._scores_by_copy)
+    def read(self) -> list[Op]:
+        """Set the scores of the present states."""
+        operations: list[Op] = [partial(self._scores.copy_, self.base[self.topology.last])]
+        for layer in self._readers:
+            weight = self.weights[weight_name(layer, self.topology.last)].operand
+            operations += self.arithmetic.accumulate(self._scores, weight, self.states[layer].operand)
+        return operations
 
-    def _read(self) -> None:
-        self._scores_by_copy.copy_(self.base[self.topology.last])
-        for left, right in self._readout:
-            self.arithmetic.accumulate(self._scores, left, right)
+    def consult(self) -> list[Op]:
+        """Let the softmax cost read the present states, before the layers that it pulls on are overwritten."""
+        return [
+            *self.read(),
+            *self.arithmetic.softmax(self._scores, self._scores),
+            partial(self._scores.sub_, self._target),
+            *self.pull_by(self._scores),
+        ]
+
+    def minimise(self, layer: int, received: Tensor) -> list[Op]:
+        """Replace h by (h + beta y)/(1 + beta) at an output inside the energy."""
+        if layer != self.topology.last:
+            return []
+        return [partial(received.add_, self.pull.value), lambda: received.mul_(self._shrink)]
+
+    def goal(self, layer: int, received: Tensor) -> list[Op]:
+        """Add beta (y - o) to what an output inside the energy receives."""
+        if layer != self.topology.last:
+            return []
+        state = self.states[layer].value
+        return [
+            lambda: torch.mul(state, self.beta, out=self._scores),
+            partial(received.add_, self.pull.value),
+            partial(received.sub_, self._scores),
+        ]
 
     def cost(self) -> Tensor:
-        """Return C of the present states, for each sample of each copy."""
+        """Return C, ([P,] batch), of the scores last `read`, or of the output state."""
         if self.topology.has_readout:
-            self._read()
-            picked = self.by_copy(torch.log_softmax(self._scores, -2)) * self._target_by_copy
-            return -picked.sum(-3).flatten(-2)
-        output = self.states_by_copy[self.topology.last]
-        return 0.5 * (output - self._target_by_copy).square().sum(-3).flatten(-2)
-
-    def nudge(self, layer: int, out: Tensor) -> None:
-        """Add beta W_L^T (y - p) to a layer that a readout reads."""
-        if layer in self._feedback:
-            self.arithmetic.accumulate(out, self._feedback[layer], self._pull.operand)
-
-    def minimise(self, layer: int, received: Tensor) -> None:
-        """Replace h by (h + beta y)/(1 + beta) at an output inside the energy."""
-        if layer == self.topology.last:
-            received.add_(self._pull.value).mul_(self._shrink)
-
-    def goal(self, layer: int, received: Tensor) -> None:
-        """Add beta (y - o) to what an output inside the energy receives."""
-        if layer == self.topology.last:
-            torch.mul(self.states[layer].value, self.beta, out=self._scores)
-            received.add_(self._pull.value).sub_(self._scores)
-
-    def moved(self, layer: int) -> None:
-        """Note that a readout must read again once a layer that it reads has moved."""
-        if layer in self._feedback:
-            self._has_read = False
+            return -(torch.log_softmax(self._scores, -2) * self._target).sum(-2)
+        return 0.5 * (self.states[self.topology.last].value - self._target).square().sum(-2)
 
 
 class LinearPhase(Phase):
@@ -269,36 +238,40 @@ class LinearPhase(Phase):
     """
 
     def __init__(self, topology: Topology, arithmetic: Arithmetic, weights: Weights, batch: int) -> None:
-        nothing = torch.zeros(1, 1, 1, dtype=arithmetic.dtype)
+        nothing = torch.zeros(1, 1, dtype=arithmetic.dtype)
         super().__init__(topology, arithmetic, weights, dict.fromkeys(topology.state_layers, nothing), batch)
         self._masks = {
             layer: arithmetic.zeros(topology.sizes[layer], batch) for layer in topology.hidden_layers
         }
         self._source = arithmetic.signal(topology.sizes[-1], batch)
-        readers = topology.below(topology.last) if topology.has_readout else ()
-        self._feedback = {layer: weights[weight_name(layer, topology.last)].operand.mT for layer in readers}
+        self._readers = topology.below(topology.last) if topology.has_readout else ()
 
-    def start(self, free: Phase, mistake: Tensor) -> None:
+    def start(self, free: Phase, mistake: Tensor) -> list[Op]:
         """Begin at d = 0, given the free states and the mistake p - y or o - y (classes, batch) that they make."""
+        operations: list[Op] = [partial(torch.neg, mistake, out=self._source.value)]
+        operations += self.arithmetic.assign(self._source, self._source.value)
         for layer, mask in self._masks.items():
-            settled = free.states[layer].value
-            torch.lt(settled, self.topology.clip, out=mask)
-            mask.mul_(torch.gt(settled, 0.0, out=self.states[layer].value))
-        torch.neg(mistake, out=self._source.value)
-        self.arithmetic.refresh(self._source)
+            settled, above_zero = free.states[layer].value, self.states[layer].value
+            operations += [
+                partial(torch.lt, settled, self.topology.clip, out=mask),
+                partial(torch.gt, settled, 0.0, out=above_zero),
+                partial(mask.mul_, above_zero),
+            ]
         for state in self.states.values():
-            state.value.zero_()
-            self.arithmetic.refresh(state)
+            operations += [state.value.zero_, *self.arithmetic.refresh(state)]
+        return operations
 
-    def nudge(self, layer: int, out: Tensor) -> None:
-        """Add the source."""
-        if layer in self._feedback:
-            self.arithmetic.accumulate(out, self._feedback[layer], self._source.operand)
+    def receive(self, layer: int, out: Tensor) -> list[Op]:
+        """Store in `out` what `layer` receives, the source included."""
+        operations = super().receive(layer, out)
+        if layer in self._readers:
+            feedback = self.weights[weight_name(layer, self.topology.last)].operand.mT
+            operations += self.arithmetic.accumulate(out, feedback, self._source.operand)
         elif layer == self.topology.last:
-            out.add_(self._source.value)
+            operations += [partial(out.add_, self._source.value)]
+        return operations
 
-    def activate(self, layer: int, source: Tensor) -> None:
+    def activate(self, layer: int, source: Tensor) -> list[Op]:
         """Set the derivative of `layer` from `source`; it is zero where the free state is at a bound."""
-        if layer in self._masks:
-            source.mul_(self._masks[layer])
-        self.arithmetic.assign(self.states[layer], source)
+        masked: list[Op] = [partial(source.mul_, self._masks[layer])] if layer in self._masks else []
+        return [*masked, *self.arithmetic.assign(self.states[layer], source)]

@@ -8,6 +8,7 @@ from kernels.errors import KernelError
 from kernels.topology import Topology
 
 __all__ = [
+    "ARITHMETIC",
     "ArithmeticName",
     "Estimate",
     "OptimizerName",
@@ -23,6 +24,9 @@ Order = Literal["forward", "backward", "alternating"]
 Estimate = Literal["centred", "one-sided", "negative", "random-sign", "linearised"]
 OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 ArithmeticName = Literal["fp32", "bf16", "exact-1"]
+
+
+ARITHMETIC: tuple[ArithmeticName, ...] = ("fp32", "bf16", "exact-1")
 
 
 def _expect(condition: bool, message: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.arithmetic import run
 from kernels.errors import KernelError
 from kernels.learner import Array
 from kernels.parameters import Parameters
@@ -44,5 +45,5 @@ def load_state(parameters: Parameters, holders: Sequence[Remembers], state: Mapp
         )
     for name, slot in slots.items():
         slot.copy_(torch.from_numpy(np.array(state[name])))
-    parameters.arithmetic.refresh(parameters.flat)
+    run(parameters.arithmetic.refresh(parameters.flat))
     return int(state["step"])

@@ -102,9 +102,10 @@ class Topology:
         """The state layers that `layer` feeds, which pull on it in return."""
         return tuple(target for source, target in self.recurrent if source == layer)
 
-    def reads_input(self, layer: int) -> bool:
-        """Whether a connection leads from the input to `layer`."""
-        return (0, layer) in self.connections
+    @cached_property
+    def fed(self) -> tuple[int, ...]:
+        """The layers that the input feeds, a readout among them."""
+        return tuple(target for source, target in self.connections if source == 0)
 
     @property
     def has_readout(self) -> bool:

@@ -1,27 +1,27 @@
-"""All buffers of one batch size, and the way of a batch from its input to its gradient."""
+"""All buffers of one batch size, and the way of a batch from its input to its gradient, written down once."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from kernels.arithmetic import Arithmetic, Signal
+from kernels.arithmetic import Arithmetic, Op, Signal, run
 from kernels.contrast import Contrast, distance
 from kernels.inputs import one_hot
-from kernels.phases import FreePhase, LinearPhase, NudgedPhase
-from kernels.rules import Relaxation, Rule
-from kernels.settle import Settled, settle, sweep_order
+from kernels.phases import LinearPhase, NudgedPhase, Phase
+from kernels.rules import Rule
+from kernels.settle import Relaxer, Settled, sweep_order
 from kernels.topology import Topology, bias_name, weight_name
 
 __all__ = ["Workspace"]
-
-SIGNS = {"centred": (1.0, -1.0), "negative": (-1.0,)}
 
 
 class Workspace:
     """Settles batches of `batch` samples and forms their estimates.
 
-    `rules` has one rule for each network; they may differ in beta alone.
+    `rules` has one rule for each network; they may differ in beta alone. `gradients` are where raw sums go, by name:
+    `distance` times batch times the mean gradient.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Workspace:
         topology: Topology,
         arithmetic: Arithmetic,
         weights: Mapping[str, Signal],
+        gradients: Mapping[str, Tensor],
         rules: Sequence[Rule],
         batch: int,
     ) -> None:
@@ -37,58 +38,131 @@ class Workspace:
         self.weights = weights
         self.rule = rules[0]
         sizes, classes = topology.sizes, topology.sizes[-1]
-        # The input keeps the caller's layout, (batch, n_0); all else is (units, batch).
-        self.x = arithmetic.signal(batch, sizes[0])
+        self.x = arithmetic.input(batch, sizes[0])
         self.target = arithmetic.zeros(classes, batch)
         self.scores = arithmetic.zeros(classes, batch)
         self.mistake = arithmetic.zeros(classes, batch)
         self._weighted = arithmetic.signal(classes, batch)
         self._distance = arithmetic.by_network([distance(rule) for rule in rules], axes=2)
-        fed = [layer for layer in range(1, topology.last + 1) if topology.reads_input(layer)]
-        self._drives = {layer: arithmetic.zeros(sizes[layer], batch) for layer in fed}
-        self._drive_weights = {layer: weights[weight_name(0, layer)].operand for layer in fed}
-        self._drive_biases = {layer: weights[bias_name(layer)].value.unsqueeze(-1) for layer in fed}
-        base = self._base()
-        self.free = FreePhase(topology, arithmetic, weights, base, batch)
-        self.nudged: NudgedPhase | LinearPhase
-        if self.rule.estimate == "linearised":
-            self.nudged = LinearPhase(topology, arithmetic, weights, batch)
-        else:
-            signs = SIGNS.get(self.rule.estimate, (1.0,))
-            self.nudged = NudgedPhase(topology, arithmetic, weights, base, self.target, copies=len(signs))
-            nudges = [[sign * rule.beta for sign in signs] for rule in rules]
-            self._nudges = torch.tensor(nudges, dtype=arithmetic.dtype).view(
-                *arithmetic.lead, 1, len(signs), 1
+        layers = range(1, topology.last + 1)
+        biases = {layer: weights[bias_name(layer)].value.unsqueeze(-1) for layer in layers}
+        self._drives = {layer: arithmetic.zeros(sizes[layer], batch) for layer in topology.fed}
+        base = biases | self._drives
+        self.free = Phase(topology, arithmetic, weights, base, batch)
+        self._betas = [
+            arithmetic.by_network([rule.beta * side for rule in rules], axes=2) for side in self._sides()
+        ]
+        nudged = self.rule.nudged
+        self._lead = sweep_order(self.free.layers, nudged, 0)[0]
+        self._shared = nudged.scheme == "block" and nudged.tolerance == 0
+        self.nudged: list[NudgedPhase] = []
+        for beta in self._betas:
+            # Once a pair of nudges has set out, the free state of the layer that moves first is read no more.
+            spent = self._shared and len(self._betas) == 2 and not self.nudged
+            adopted = {self._lead: self.free.states[self._lead]} if spent else {}
+            self.nudged.append(NudgedPhase(topology, arithmetic, weights, base, self.target, adopted=adopted))
+            self.nudged[-1].set_beta(beta)
+        self.linear = LinearPhase(topology, arithmetic, weights, batch) if not self.nudged else None
+        moved: Phase = self.linear or self.nudged[0]
+        other = self.nudged[1] if len(self.nudged) == 2 else self.free
+        self.contrast = Contrast(topology, arithmetic, self.rule, moved, other)
+        self._write(biases, gradients)
+
+    def _sides(self) -> tuple[int, ...]:
+        return {"centred": (1, -1), "negative": (-1,), "linearised": ()}.get(self.rule.estimate, (1,))
+
+    def _write(self, biases: Mapping[int, Tensor], gradients: Mapping[str, Tensor]) -> None:
+        rule = self.rule
+        self.begin: list[Op] = []
+        for layer, drive in self._drives.items():
+            weight = self.weights[weight_name(0, layer)].operand
+            self.begin += [partial(drive.copy_, biases[layer])]
+            self.begin += self.arithmetic.accumulate_input(drive, weight, self.x)
+        self.begin += self.free.feed_forward()
+        self._relaxer = Relaxer(self.free, rule.free, measured=False)
+        self._measured = Relaxer(self.free, rule.free, measured=True)
+        self.read = self._read()
+        self.compare = [*self._compare(), *self._readout_gradients(gradients)]
+        self.nudging = self._start_linear() if self.linear is not None else self._start_nudged()
+        self.contrasting = [*self.contrast.form(), *self.contrast.gradients(self.x, gradients)]
+
+    def _read(self) -> list[Op]:
+        last = self.topology.last
+        if not self.topology.has_readout:
+            return [partial(self.scores.copy_, self.free.states[last].value)]
+        operations: list[Op] = [partial(self.scores.copy_, self.free.base[last])]
+        for source in self.topology.below(last):
+            weight = self.weights[weight_name(source, last)].operand
+            operations += self.arithmetic.accumulate(self.scores, weight, self.free.states[source].operand)
+        return operations
+
+    def _compare(self) -> list[Op]:
+        if not self.topology.has_readout:
+            return [partial(torch.sub, self.scores, self.target, out=self.mistake)]
+        return [*self.arithmetic.softmax(self.mistake, self.scores), partial(self.mistake.sub_, self.target)]
+
+    def _start_linear(self) -> list[tuple[list[Op], Relaxer]]:
+        assert self.linear is not None
+        start = self.linear.start(self.free, self.mistake)
+        return [(start, Relaxer(self.linear, self.rule.nudged, measured=False))]
+
+    def _start_nudged(self) -> list[tuple[list[Op], Relaxer]]:
+        relaxation, lead, shared = self.rule.nudged, self._lead, self._shared
+        programmes = []
+        for side, phase in zip((1, -1), self.nudged, strict=False):
+            # The layer that moves first needs no copy: it is overwritten before anything reads it.
+            start = phase.copy_from(
+                self.free, [layer for layer in phase.layers if not (shared and layer == lead)]
             )
-            self.nudged.set_beta(self._nudges)
-        self.contrast = Contrast(topology, arithmetic, self.rule, self.free, self.nudged)
-        self._plan_gradients()
-        self._base_scores = base[topology.last].squeeze(-2)
-        readers = topology.below(topology.last) if topology.has_readout else ()
-        self._readout = [
-            (weights[weight_name(layer, topology.last)].operand, self.free.states[layer].operand)
-            for layer in readers
-        ]
+            reads = shared and phase.reads(lead)
+            # A second phase that begins by the first one's pull reads for itself before it pulls again.
+            start += [] if reads and side == -1 else phase.pull_by(self.mistake)
+            first = None
+            if shared:
+                start += self._outset(lead, phase) if side == 1 else []
+                first = self._receive_outset(lead, phase, side)
+            programmes.append((start, Relaxer(phase, relaxation, measured=False, fresh=True, first=first)))
+        return programmes
 
-    def _base(self) -> dict[int, Tensor]:
-        base = {}
-        for layer in range(1, self.topology.last + 1):
-            if layer in self._drives:
-                base[layer] = self._drives[layer].unsqueeze(-2)
-            else:
-                base[layer] = self.weights[bias_name(layer)].value.unsqueeze(-1).unsqueeze(-1)
-        return base
+    def _common(self, layer: int) -> Tensor:
+        # What the first layer to move receives from the others at the free state; a mere drive needs no copy.
+        alone = not self.topology.below(layer) and not self.topology.above(layer)
+        return self.free.base[layer] if alone else self.free.spare(layer, "received")
 
-    def _plan_gradients(self) -> None:
-        # Names are formed once: a step of a small network takes as long as they do.
-        edges = [
-            (source, target, weight_name(source, target)) for source, target in self.topology.connections
-        ]
-        states = self.topology.state_layers
-        self._edges = [edge for edge in edges if edge[1] in states]
-        self._biases = [(layer, bias_name(layer)) for layer in states]
-        self._readout_edges = [(source, name) for source, target, name in edges if target not in states]
-        self._readout_bias = bias_name(self.topology.last)
+    def _outset(self, layer: int, phase: NudgedPhase) -> list[Op]:
+        """Compute once what the first layer receives at the free state, which both nudges share up to a sign.
+
+        The cost's pull waits in the state of the phase that settles last.
+        """
+        common = self._common(layer)
+        operations = [] if common is self.free.base[layer] else self.free.receive(layer, common)
+        if phase.reads(layer):
+            pull = self.nudged[-1].states[layer].value
+            operations += self.arithmetic.multiply(pull, phase.feedback(layer), phase.pull.operand)
+        return operations
+
+    def _receive_outset(self, layer: int, phase: NudgedPhase, side: int) -> list[Op]:
+        common, out = self._common(layer), phase.states[layer].value
+        if not phase.reads(layer):
+            return [partial(out.copy_, common)]
+        combine = torch.add if side == 1 else torch.sub
+        return [partial(combine, common, self.nudged[-1].states[layer].value, out=out)]
+
+    def _readout_gradients(self, gradients: Mapping[str, Tensor]) -> list[Op]:
+        if not self.topology.has_readout:
+            return []
+        weighted, last = self._weighted, self.topology.last
+        operations: list[Op] = [partial(torch.mul, self.mistake, self._distance, out=weighted.value)]
+        operations += self.arithmetic.assign(weighted, weighted.value)
+        for source, target in self.topology.connections:
+            out = gradients[weight_name(source, target)]
+            if target == last and source == 0:
+                operations += self.arithmetic.multiply_input(out, weighted.operand, self.x)
+            elif target == last:
+                operations += self.arithmetic.multiply(
+                    out, weighted.operand, self.free.states[source].operand.mT
+                )
+        return [*operations, partial(torch.sum, weighted.value, dim=-1, out=gradients[bias_name(last)])]
 
     def load(self, x: Tensor, y: Tensor | None) -> None:
         """Take in a batch: `x` ([P,] batch, n_0) float32, `y` ([P,] batch) class numbers."""
@@ -96,67 +170,25 @@ class Workspace:
         if y is not None:
             one_hot(self.target, y)
 
-    def relax(self, relaxation: Relaxation, *, measured: bool) -> Settled:
-        """Settle the free phase from the feed-forward state, and read the scores."""
-        self.begin()
-        settled = settle(self.free, relaxation, measured=measured)
-        self.read()
+    def relax(self, *, measured: bool) -> Settled:
+        """Settle the free phase from the feed-forward state, and read the scores: logits, or the output state."""
+        run(self.begin)
+        settled = (self._measured if measured else self._relaxer).run()
+        run(self.read)
         return settled
-
-    def begin(self) -> None:
-        """Compute the input drive once, and the feed-forward state."""
-        for layer, drive in self._drives.items():
-            drive.copy_(self._drive_biases[layer])
-            self.arithmetic.accumulate(drive, self._drive_weights[layer], self.x.operand.mT)
-        self.free.feed_forward()
-
-    def read(self) -> None:
-        """Set the scores of the free state: logits, or the output state."""
-        if self.topology.has_readout:
-            self.scores.copy_(self._base_scores)
-            for left, right in self._readout:
-                self.arithmetic.accumulate(self.scores, left, right)
-        else:
-            self.scores.copy_(self.free.states[self.topology.last].value)
 
     def nudge(self, sign: int | Tensor) -> Settled:
-        """Compare the scores with the target, settle the nudged phase from the free state, and contrast both."""
-        self.compare(sign)
-        settled = settle(self.nudged, self.rule.nudged, measured=False)
-        self.contrast.form(sign)
-        return settled
+        """Compare the scores with the target, settle the nudged phases from the free state, and form the gradients.
 
-    def compare(self, sign: int | Tensor) -> None:
-        """Set the mistake p - y or o - y, and begin the nudged phase at the free state."""
-        if self.topology.has_readout:
-            self.arithmetic.softmax(self.mistake, self.scores)
-            self.mistake.sub_(self.target)
-        else:
-            torch.sub(self.scores, self.target, out=self.mistake)
-        if isinstance(self.nudged, LinearPhase):
-            self.nudged.start(self.free, self.mistake)
-            return
-        if self.rule.estimate == "random-sign":
-            self.nudged.set_beta(self._nudges * (sign.unsqueeze(-1) if isinstance(sign, Tensor) else sign))
-        relaxation = self.rule.nudged
-        moves_first = relaxation.scheme == "block" and relaxation.tolerance == 0
-        first = sweep_order(self.nudged.layers, relaxation, 0)[0] if moves_first else None
-        self.nudged.start(self.free, self.mistake, first=first)
-
-    def gradients(self, out: Mapping[str, Tensor]) -> None:
-        """Store the raw sums of all parameters in `out`: `distance` times batch times the mean gradient.
-
-        The readout's is (p - y) s^T at the free state.
+        Each nudge stops for itself; the longer relaxation is returned. The free state is spent afterwards.
         """
-        for source, target, name in self._edges:
-            self.contrast.weight(source, target, self.x.operand, out[name])
-        for layer, name in self._biases:
-            self.contrast.bias(layer, out[name])
-        if not self.topology.has_readout:
-            return
-        weighted = self._weighted
-        self.arithmetic.assign(weighted, torch.mul(self.mistake, self._distance, out=weighted.value))
-        for source, name in self._readout_edges:
-            read = self.free.states[source].operand.mT if source else self.x.operand
-            self.arithmetic.multiply(out[name], weighted.operand, read)
-        torch.sum(weighted.value, dim=-1, out=out[self._readout_bias])
+        run(self.compare)
+        if self.rule.estimate == "random-sign":
+            self.nudged[0].set_beta(self._betas[0] * sign)
+            self.contrast.sign = sign
+        settled = []
+        for start, relaxer in self.nudging:
+            run(start)
+            settled.append(relaxer.run())
+        run(self.contrasting)
+        return max(settled, key=lambda each: each.steps)

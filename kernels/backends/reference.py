@@ -28,7 +28,7 @@ def softmax(logits: Float) -> Float:
 
 def largest_change(old: States, new: States) -> float:
     """Return the largest change of any state."""
-    return max(float(np.abs(new[layer] - old[layer]).max()) for layer in old)
+    return max(float(np.abs(new[layer] - old[layer]).max(initial=0.0)) for layer in old)
 
 
 class Reference:
@@ -109,21 +109,16 @@ class Reference:
             new[layer] = self.clip(layer, value)
         return new
 
-    def settle(
-        self, states: States, betas: tuple[float, ...], relaxation: Relaxation
-    ) -> tuple[list[States], int, float]:
-        """Return the settled states for each nudge, the sweeps taken and the largest change in the last.
-
-        All nudges start from `states` and take equally many sweeps.
-        """
-        ends, residual = [states for _ in betas], 0.0
+    def settle(self, states: States, beta: float, relaxation: Relaxation) -> tuple[States, int, float]:
+        """Return the settled states, the sweeps taken and the largest change in the last."""
+        residual = 0.0
         for step in range(relaxation.steps):
-            moved = [self.sweep(end, beta, relaxation, step) for end, beta in zip(ends, betas, strict=True)]
-            residual = max(largest_change(old, new) for old, new in zip(ends, moved, strict=True))
-            ends = moved
+            new = self.sweep(states, beta, relaxation, step)
+            residual = largest_change(states, new)
+            states = new
             if relaxation.tolerance > 0 and not residual > relaxation.tolerance:
-                return ends, step + 1, residual
-        return ends, relaxation.steps, residual
+                return states, step + 1, residual
+        return states, relaxation.steps, residual
 
     def feed_forward(self) -> States:
         """Return the states that a free phase starts from."""
@@ -188,21 +183,20 @@ class Reference:
 
     def gradient(self, rule: Rule, sign: int = 1) -> tuple[Parameters, int, int, float]:
         """Return the estimate of the mean gradient, the sweeps of both phases and the free residual."""
-        (free,), free_steps, residual = self.settle(self.feed_forward(), (0.0,), rule.free)
+        free, free_steps, residual = self.settle(self.feed_forward(), 0.0, rule.free)
         if rule.estimate == "linearised":
             change, nudged_steps = self.linear(free, rule.nudged)
             estimate = self._linear_products(free, change)
         else:
-            betas = {
-                "centred": (rule.beta, -rule.beta),
-                "one-sided": (rule.beta,),
-                "negative": (-rule.beta,),
-                "random-sign": (sign * rule.beta,),
-            }[rule.estimate]
-            ends, nudged_steps, _ = self.settle(free, betas, rule.nudged)
-            other, base = (ends[1], betas[1]) if rule.estimate == "centred" else (free, 0.0)
-            plus, minus = self.products(ends[0]), self.products(other)
-            estimate = {name: -(plus[name] - minus[name]) / (betas[0] - base) for name in plus}
+            beta = {"negative": -rule.beta, "random-sign": sign * rule.beta}.get(rule.estimate, rule.beta)
+            base = -rule.beta if rule.estimate == "centred" else 0.0
+            plus, nudged_steps, _ = self.settle(free, beta, rule.nudged)
+            minus = free
+            if rule.estimate == "centred":
+                minus, taken, _ = self.settle(free, base, rule.nudged)
+                nudged_steps = max(nudged_steps, taken)
+            above, below = self.products(plus), self.products(minus)
+            estimate = {name: -(above[name] - below[name]) / (beta - base) for name in above}
         if self.topology.output == "ce":
             last = self.topology.last
             error = softmax(self.scores(free)) - self.y

@@ -10,7 +10,7 @@ from kernels.backends.reference import Reference
 from kernels.backends.reference_optimizers import Slots, clip_spectrum, optimizer_step
 from kernels.diagnostics import WATCHED_SWEEPS, Diagnostics, classify
 from kernels.errors import DivergedError, KernelError
-from kernels.learner import DIVERGED_HINT, Array, StepReport
+from kernels.learner import DIVERGED_HINT, Array, StepReport, check_labels, check_learner, check_step
 from kernels.rules import OptimizerSettings, Rule
 from kernels.topology import Topology, weight_name
 
@@ -30,6 +30,7 @@ class ReferenceLearner:
         batch: int,
     ) -> None:
         rule.check(topology)
+        check_learner(topology, parameters, batch=batch, arithmetic="fp32")
         self._topology = topology
         self._rule = rule
         self._settings = optimizer
@@ -40,6 +41,7 @@ class ReferenceLearner:
         self._slots: dict[str, Slots] = {name: {} for name in self._values}
         self._steps = 0
         self._failed_at = 0
+        self._cap()
 
     def _network(self, x: Array, y: Array | None) -> Reference:
         classes = self._topology.sizes[-1]
@@ -47,7 +49,8 @@ class ReferenceLearner:
             raise KernelError(f"x must have the shape (samples, {self._topology.sizes[0]}), got {x.shape}.")
         if y is None:
             return Reference(self._topology, self._values, x, np.zeros((len(x), classes)))
-        if y.shape != (len(x),) or y.min() < 0 or y.max() >= classes:
+        check_labels(y, (len(x),))
+        if y.min(initial=0) < 0 or y.max(initial=0) >= classes:
             raise KernelError(f"y must hold {len(x)} classes 0 to {classes - 1}.")
         return Reference(self._topology, self._values, x, np.eye(classes)[y])
 
@@ -55,8 +58,7 @@ class ReferenceLearner:
         """Learn from a batch; raises DivergedError once an earlier step was not finite."""
         if self._failed_at:
             raise DivergedError("states or parameters were", self._failed_at, DIVERGED_HINT)
-        if not 1 <= len(x) <= self._batch:
-            raise KernelError(f"a batch here has 1 to {self._batch} samples, got {len(x)}.")
+        check_step(len(x), self._batch, scale, [sign])
         gradient, free_steps, nudged_steps, residual = self._network(x, y).gradient(self._rule, sign)
         self._steps += 1
         for name, value in self._values.items():
@@ -78,7 +80,7 @@ class ReferenceLearner:
     def predict(self, x: Array) -> Array:
         """Return scores (n, classes) for `x` (n, n_0), any n: logits, or the output state."""
         network = self._network(x, None)
-        (free,), _, _ = network.settle(network.feed_forward(), (0.0,), self._rule.free)
+        free, _, _ = network.settle(network.feed_forward(), 0.0, self._rule.free)
         return network.scores(free)
 
     def parameters(self) -> dict[str, Array]:
@@ -97,6 +99,7 @@ class ReferenceLearner:
         for name, value in self._values.items():
             if name not in state or state[name].shape != value.shape:
                 raise KernelError(f"this state belongs to another network: {name!r} is missing or misshapen.")
+        for name in self._values:
             self._values[name] = np.array(state[name])
             slots = {key.removeprefix(f"{name}."): key for key in state if key.startswith(f"{name}.")}
             self._slots[name] = {slot: np.array(state[key]) for slot, key in slots.items()}
@@ -128,7 +131,7 @@ class ReferenceLearner:
         verdict, period = classify(free_residual, np.stack(points))
         nudged: tuple[list[float], list[float]] = ([], [])
         if rule.estimate != "linearised":
-            (free,), _, _ = network.settle(start, (0.0,), rule.free)
+            free, _, _ = network.settle(start, 0.0, rule.free)
             beta = -rule.beta if rule.estimate == "negative" else rule.beta
             nudged = watch(free, beta, rule.nudged.steps)[:2]
         gradient = network.gradient(rule)[0]

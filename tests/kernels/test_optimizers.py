@@ -1,0 +1,198 @@
+"""Every optimizer against its naive reference, on gradients of their own and at every size that is cut in blocks."""
+
+import numpy as np
+import pytest
+import torch
+
+from kernels import EqpropLearner, OptimizerSettings, Topology
+from kernels.arithmetic import Arithmetic
+from kernels.backends.reference_optimizers import clip_spectrum, newton_schulz, optimizer_step
+from kernels.elementwise import BLOCK, ElementwiseAdam, ElementwiseSgd, blocks
+from kernels.making import make_optimizers
+from kernels.muon import NewtonSchulz
+from kernels.parameters import Parameters
+from kernels.spectral import SpectralCap, make_cap, spectral_norm
+from tests.kernels.networks import batch, parameters, rule, uniform
+
+TOPOLOGY = Topology((30, 21, 11, 4))
+UNIT = 1 / 64
+
+
+def gradients(step: int, topology: Topology = TOPOLOGY, scale: float = 0.1) -> dict[str, np.ndarray]:
+    # Some gradients are zero for good, as those of dead pixels are.
+    return {
+        name: np.where(uniform(f"dead/{name}", *shape) < 0.2, 0.0, uniform(f"{step}/{name}", *shape) - 0.4)
+        * scale
+        for name, shape in topology.parameter_shapes.items()
+    }
+
+
+def follow(
+    settings: list[OptimizerSettings], *, population: int | None, topology: Topology = TOPOLOGY
+) -> float:
+    """Step six times beside the naive reference; return the largest difference of any weight."""
+    arithmetic = Arithmetic(population)
+    count = population or 1
+    starts = [parameters(topology, 0.1 * (index + 1)) for index in range(count)]
+    units = [UNIT * (index + 1) for index in range(count)]
+    held = Parameters(topology, arithmetic, starts)
+    optimizers = make_optimizers(held, settings, units=units)
+    values = [dict(start) for start in starts]
+    slots = [{name: {} for name in start} for start in starts]
+    for step in range(6):
+        scale = 1 - step / 6
+        for index in range(count):
+            for name, gradient in gradients(step * count + index, topology).items():
+                view = held.gradient_views[name]
+                raw = torch.from_numpy(gradient / units[index])
+                (view if population is None else view[index]).copy_(raw)
+                values[index][name], slots[index][name] = optimizer_step(
+                    values[index][name],
+                    gradient,
+                    slots[index][name],
+                    settings[index],
+                    scale=scale,
+                    time=step + 1,
+                )
+        for optimizer in optimizers:
+            optimizer.update(scale)
+    return max(
+        float(np.abs(held.read(index)[name] - values[index][name]).max())
+        for index in range(count)
+        for name in values[index]
+    )
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon"])
+def test_one_network_follows_the_naive_optimizer(name: str) -> None:
+    settings = OptimizerSettings(name, rate=0.03, momentum=0.7, weight_decay=0.5, ns_steps=4, bias_rate=0.007)
+    assert follow([settings], population=None) <= 2e-6
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon"])
+def test_networks_of_a_population_follow_their_own(name: str) -> None:
+    settings = [
+        OptimizerSettings(
+            name,
+            rate=0.03 * (index + 1),
+            momentum=0.3 * index,
+            weight_decay=0.2 * index,
+            ns_steps=4,
+            bias_rate=0.007 * (index + 1),
+        )
+        for index in range(3)
+    ]
+    assert follow(settings, population=3) <= 3e-6
+
+
+def test_arrays_longer_than_a_block_are_stepped_whole() -> None:
+    topology = Topology((300, 200, 4))
+    for population in (None, 2):
+        settings = [OptimizerSettings("adam", rate=0.01)] * (population or 1)
+        assert follow(settings, population=population, topology=topology) <= 2e-6
+
+
+def test_blocks_cover_everything_once() -> None:
+    for networks, total in [(1, 5), (7, BLOCK // 3), (3, 2 * BLOCK + 5), (1, BLOCK)]:
+        seen = np.zeros((networks, total), dtype=int)
+        for rows, columns in blocks(networks, total):
+            seen[rows, columns] += 1
+            assert seen[rows, columns].size <= BLOCK
+        assert (seen == 1).all()
+
+
+def test_adam_moments_never_become_subnormal() -> None:
+    """A gradient that stops leaves its first moment to decay: it is dropped, and the second kept off zero."""
+    held = Parameters(TOPOLOGY, Arithmetic(1), [parameters(TOPOLOGY)])
+    adam = ElementwiseAdam(held, slice(None), units=[UNIT], rates=[1e-3])
+    held.gradient.fill_(1e-3)
+    for step in range(1100):
+        adam.update(1.0)
+        if step == 0:
+            held.gradient.zero_()
+    assert not adam.slots["first"].any()
+    assert float(adam.slots["second"].min()) >= 2.0**-61
+
+
+def test_sgd_of_a_population_keeps_its_velocity() -> None:
+    held = Parameters(TOPOLOGY, Arithmetic(2), [parameters(TOPOLOGY)] * 2)
+    settings = [OptimizerSettings("sgd", rate=0.1, momentum=m) for m in (0.0, 0.5)]
+    sgd = ElementwiseSgd(held, units=[1.0, 1.0], settings=settings)
+    held.gradient.fill_(1.0)
+    sgd.update(1.0)
+    sgd.update(1.0)
+    assert sgd.slots["velocity"][:, 0].tolist() == [1.0, 1.5]
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (9, 9), (1, 7)])
+def test_newton_schulz_equals_the_naive_iteration_and_nears_the_polar_factor(shape: tuple[int, int]) -> None:
+    matrix = uniform(f"ns{shape}", *shape) - 0.5
+    for steps in (1, 3, 5):
+        found = NewtonSchulz(torch.Size(shape), dtype=torch.float32).orthogonalise(
+            torch.from_numpy(matrix).float(), steps
+        )
+        assert found.numpy() == pytest.approx(newton_schulz(matrix, steps), abs=1e-5)
+    singular = np.linalg.svd(newton_schulz(matrix, 9), compute_uv=False)
+    assert singular.min() > 0.5
+    assert singular.max() < 1.3
+    zero = NewtonSchulz(torch.Size(shape), dtype=torch.float32).orthogonalise(torch.zeros(shape), 5)
+    assert not zero.any()
+
+
+def test_spectral_norm() -> None:
+    for shape in [(8, 20), (20, 8)]:
+        matrix = torch.from_numpy(uniform(f"norm{shape}", *shape)).float()
+        assert float(spectral_norm(matrix)) == pytest.approx(float(torch.linalg.svdvals(matrix)[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(10, 256), (64, 64), (40, 90), (200, 200)])
+def test_a_cap_clips_the_top_singular_values_alone(shape: tuple[int, int]) -> None:
+    """They come to rest at .98 of the cap; the rest of the matrix stays as it was."""
+    matrix = (uniform(f"cap{shape}", *shape) - 0.5).astype(np.float64)
+    cap = float(np.linalg.svd(matrix, compute_uv=False)[:5].mean())
+    weight = torch.from_numpy(matrix).float()
+    held = SpectralCap(weight, [cap])
+    held.apply()
+    assert float(torch.linalg.svdvals(weight)[0]) <= cap
+    assert weight.numpy() == pytest.approx(clip_spectrum(matrix, 0.98 * cap), abs=2e-3 * cap)
+    kept = weight.clone()
+    held.apply()
+    assert torch.allclose(weight, kept, atol=1e-5)
+
+
+def test_a_cap_follows_a_matrix_that_grows() -> None:
+    """Carried vectors: after each small step the norm is back under the cap, though many values press on it."""
+    weight = torch.from_numpy(uniform("grow", 48, 48) - 0.5).float() * 0.1
+    cap = SpectralCap(weight, [0.5])
+    pressing = 0
+    for step in range(200):
+        weight.add_(torch.from_numpy(uniform(f"grow{step}", 48, 48) - 0.5).float() * 0.02)
+        cap.apply()
+        values = torch.linalg.svdvals(weight)
+        assert float(values[0]) <= 0.5 * (1 + 1e-3)
+        pressing = max(pressing, int((values > 0.45).sum()))
+    assert pressing > 12
+
+
+@pytest.mark.parametrize(("name", "rate"), [("sgd", 0.1), ("adam", 0.004), ("muon", 0.02)])
+def test_a_cap_holds_throughout_training(name: str, rate: float) -> None:
+    topology = Topology((40, 64, 48, 10), output="mse", skips=((1, 3),))
+    settings = OptimizerSettings(name, rate=rate, momentum=0.9, ns_steps=3, spectral_cap=0.5)
+    learner = EqpropLearner(topology, parameters(topology, 1.0), rule("centred", 0.2), settings, batch=32)
+    for step in range(40):
+        x, y = batch(topology, 32, f"step {step}")
+        learner.step(x, y, scale=1.0)
+        values = learner.parameters()
+        for source, target in topology.connections:
+            norm = np.linalg.norm(values[f"w{source}-{target}"], 2)
+            if source > 0:
+                assert norm <= 0.5 * (1 + 1e-3)
+    assert np.linalg.norm(values["w0-1"], 2) > 0.6
+
+
+def test_caps_of_a_population_are_their_own() -> None:
+    weight = torch.from_numpy(uniform("caps", 3, 20, 30) - 0.5).float() * 2
+    kept = weight[2].clone()
+    make_cap(weight, [0.5, 1.0, 100.0]).apply()
+    assert spectral_norm(weight[:2]).tolist() == pytest.approx([0.5, 1.0], rel=1e-6)
+    assert torch.equal(weight[2], kept)
