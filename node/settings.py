@@ -29,7 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     task: Annotated[str, Meta(description="name of a task, or my.module:MyTask")] = "digits"
     tier: Annotated[str, Meta(description="fidelity tier of the task; empty for the task's own default")] = ""
     space: Annotated[
-        str, Meta(description="import string (my.module:SPACE) of a space to search; empty for the task's own")
+        str,
+        Meta(description="import string (my.module:SPACE) of a space to search; empty for the task's own"),
     ] = ""
     strategy: Annotated[str, Meta(description="strategy: nsga2, random or map_elites")] = "nsga2"
     evaluations: Annotated[
