@@ -125,6 +125,13 @@ class Reader:
         return self._evaluations("genome = ?", [genome])
 
     def _evaluations(self, where: str, values: list[object]) -> list[EvaluationRow]:
+        # Evaluations first: what a writer adds between the two queries then has objectives without a row, which
+        # does no harm, and never a row without its objectives.
+        rows = self._connection.execute(
+            "SELECT id, run, ask, purpose, genome, task_id, seed, arithmetic, failure, detail, weights,"
+            f" finished_at FROM evaluation WHERE {where} ORDER BY id",
+            values,
+        ).fetchall()
         objectives: dict[int, dict[str, float]] = {}
         for evaluation, name, value in self._connection.execute(
             "SELECT evaluation, name, value FROM objective JOIN evaluation e ON e.id = evaluation"
@@ -132,11 +139,6 @@ class Reader:
             values,
         ):
             objectives.setdefault(evaluation, {})[name] = value
-        rows = self._connection.execute(
-            "SELECT id, run, ask, purpose, genome, task_id, seed, arithmetic, failure, detail, weights,"
-            f" finished_at FROM evaluation WHERE {where} ORDER BY id",
-            values,
-        )
         names = EvaluationRow.__struct_fields__
         return [
             EvaluationRow(**dict(zip(names, row, strict=False)), objectives=objectives.get(row[0], {}))

@@ -243,7 +243,9 @@ def test_readers_never_see_a_lock_while_the_writer_writes(writer: Writer, path: 
         try:
             while not stop.is_set():
                 with Reader(path) as reader:
-                    assert reader.evaluations()
+                    rows = reader.evaluations()
+                    assert rows
+                    assert all(row.objectives for row in rows), "an evaluation is read whole"
         except (sqlite3.Error, StoreError, AssertionError) as error:
             troubles.append(error)
 
