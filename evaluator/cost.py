@@ -151,7 +151,18 @@ def _count_update(tally: _Tally, values: Mapping[str, Value], shape: Shape, widt
     if values.get("spectral") == "clip":
         for k, l in shape.connections:
             if k > 0 and l in shape.states:
-                tally.product(shape.sizes[l], 1, shape.sizes[k], 4)
+                _count_cap(tally, shape.sizes[k], shape.sizes[l])
+
+
+def _count_cap(tally: _Tally, m: int, n: int) -> None:
+    """One capped weight: a decomposition of its smaller Gram matrix, or rounds on 16 carried directions."""
+    short, long = sorted((m, n))
+    if short <= 64:
+        tally.product(short, short, long, 2)
+        tally.product(short, short, short, 10)
+    else:
+        tally.product(long, 16, short, 2 * 9)
+    tally.sweep(short * long, 10)
 
 
 def cost_of(values: Mapping[str, Value], *, inputs: int, classes: int, arithmetic: Arithmetic) -> Cost:
