@@ -7,7 +7,7 @@ import msgspec
 
 from evaluator.errors import TaskError
 
-__all__ = ["ACCURACY", "MEMORY", "NETWORK_OBJECTIVES", "SPEED", "Objective", "directions", "unit_point"]
+__all__ = ["ACCURACY", "MEMORY", "NETWORK_OBJECTIVES", "SPEED", "Objective", "directions", "logarithmic", "unit_point"]
 
 Direction = Literal["max", "min"]
 
@@ -87,6 +87,11 @@ NETWORK_OBJECTIVES = (ACCURACY, SPEED, MEMORY)
 def directions(objectives: tuple[Objective, ...]) -> dict[str, Direction]:
     """Direction by objective name, in the order given."""
     return {objective.name: objective.direction for objective in objectives}
+
+
+def logarithmic(objectives: tuple[Objective, ...]) -> frozenset[str]:
+    """Names of the objectives whose values spread over decades."""
+    return frozenset(objective.name for objective in objectives if objective.scale == "log")
 
 
 def unit_point(objectives: tuple[Objective, ...], values: dict[str, float]) -> tuple[float, ...]:

@@ -6,7 +6,8 @@ here is pymoo's sorting and pymoo's crowding distance with ties broken by positi
 number.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from genome.errors import GenomeError
@@ -34,21 +35,30 @@ def fronts(rows: Sequence[Row], directions: Mapping[str, Direction]) -> list[lis
     return _fronts(_points(rows, directions)) if rows else []
 
 
-def crowding(rows: Sequence[Row], directions: Mapping[str, Direction]) -> list[float]:
-    """Crowding distance of each row among all of them, taken as one front (Deb et al. 2002); ends get infinity."""
-    return _crowding(_points(rows, directions)) if rows else []
+def crowding(
+    rows: Sequence[Row], directions: Mapping[str, Direction], logarithmic: Collection[str] = ()
+) -> list[float]:
+    """Crowding distance of each row among all of them, taken as one front (Deb et al. 2002); ends get infinity.
+
+    Objectives in `logarithmic` are compared by their logarithms: where values span decades, the distances of all
+    but the largest would otherwise vanish. Those at zero or below count as the smallest.
+    """
+    return _crowding(_spaced(_points(rows, directions), directions, logarithmic)) if rows else []
 
 
-def survival(rows: Sequence[Row], directions: Mapping[str, Direction], n: int) -> list[int]:
+def survival(
+    rows: Sequence[Row], directions: Mapping[str, Direction], n: int, logarithmic: Collection[str] = ()
+) -> list[int]:
     """Indices of the `n` best rows, best first: by rank, then by crowding in their front, then by position."""
     if not rows:
         return []
     points = _points(rows, directions)
+    spaced = _spaced(points, directions, logarithmic)
     kept: list[int] = []
     for front in _fronts(points):
         if len(kept) >= n:
             break
-        distance = dict(zip(front, _crowding(points[front]), strict=True))
+        distance = dict(zip(front, _crowding(spaced[front]), strict=True))
         kept += sorted(front, key=lambda index: (-distance[index], index))
     return kept[:n]
 
@@ -90,6 +100,22 @@ def _points(rows: Sequence[Row], directions: Mapping[str, Direction]) -> "Points
     points = np.array([[row[name] for name in directions] for row in rows], dtype=np.float64) * signs
     points[np.isnan(points)] = np.inf
     return points
+
+
+def _spaced(
+    points: "Points", directions: Mapping[str, Direction], logarithmic: Collection[str]
+) -> "Points":
+    """The points, with logarithms in place of the values of some objectives: a change of spacing, not of order."""
+    spaced = points.copy()
+    for column, (name, direction) in enumerate(directions.items()):
+        if name in logarithmic:
+            sign = -1.0 if direction == "max" else 1.0
+            spaced[:, column] = [sign * _logarithm(sign * value) for value in points[:, column]]
+    return spaced
+
+
+def _logarithm(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
 
 
 def _fronts(points: "Points") -> list[list[int]]:

@@ -10,7 +10,7 @@ import trio
 
 from evaluator import calibration
 from evaluator.jobs import Calibration, CostLimits
-from evaluator.objectives import directions
+from evaluator.objectives import directions, logarithmic
 from evaluator.pool import Pool, PoolSettings, open_pool
 from evaluator.spaces import resolve_space
 from evaluator.tasks import DatasetTask, Task, resolve, task_id
@@ -172,7 +172,12 @@ def _schedule(writer: Writer, space: SearchSpace, state: SearchState) -> Schedul
         ]
     task = resolve(spec.task)
     strategy = make_strategy(
-        spec.strategy, space, directions(task.objectives), seeds=seeds, population=spec.population
+        spec.strategy,
+        space,
+        directions(task.objectives),
+        seeds=seeds,
+        population=spec.population,
+        logarithmic=logarithmic(task.objectives),
     )
     return Schedule(
         strategy,

@@ -1,6 +1,6 @@
 """Strategies by name. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from genome.errors import GenomeError
@@ -31,12 +31,14 @@ def make_strategy(
     seeds: Sequence[Proposal] = (),
     *,
     population: int = 16,
+    logarithmic: Collection[str] = (),
 ) -> Strategy:
     """The strategy of that name, which hands out `seeds` first.
 
     `directions` says of each objective whether it is to be large or small; map_elites makes the first one as good
     as it can in each cell. `population` is how many survivors nsga2 keeps, and how many genomes nsga2 and
-    map_elites propose before they vary. Raises GenomeError for an unknown name or direction, no objective,
+    map_elites propose before they vary. nsga2 spreads its survivors over the logarithms of the objectives named in
+    `logarithmic`. Raises GenomeError for an unknown name or direction, no objective,
     or a population below 2.
     """
     if not directions or not set(directions.values()) <= {"max", "min"}:
@@ -50,7 +52,7 @@ def make_strategy(
         case "random":
             return RandomSearch(space, directions, seeds)
         case "nsga2":
-            return Nsga2(space, directions, seeds, population=population)
+            return Nsga2(space, directions, seeds, population=population, logarithmic=logarithmic)
         case "map_elites":
             return MapElites(space, directions, seeds, population=population)
     raise GenomeError(

@@ -1,7 +1,7 @@
 """NSGA-II (Deb et al. 2002) in steady state: each record competes as it comes. Pure."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from genome.birth import Birth
 from genome.genome import Genome
@@ -30,10 +30,12 @@ class Nsga2:
         seeds: Sequence[Proposal] = (),
         *,
         population: int = 16,
+        logarithmic: Collection[str] = (),
     ) -> None:
         self._ledger = Ledger(space, seeds, tuple(directions))
         self._directions = dict(directions)
         self._population = population
+        self._logarithmic = frozenset(logarithmic)
         self._survivors: list[Record] = []
 
     @property
@@ -56,7 +58,8 @@ class Nsga2:
             if self._ledger.fresh(record):
                 rivals = [*self._survivors, record]
                 rows = [rival.objectives or {} for rival in rivals]
-                self._survivors = [rivals[i] for i in survival(rows, self._directions, self._population)]
+                kept = survival(rows, self._directions, self._population, self._logarithmic)
+                self._survivors = [rivals[i] for i in kept]
 
     def _birth(self, rng: random.Random) -> Birth:
         starting = len(self._ledger) < self._population or not self._survivors

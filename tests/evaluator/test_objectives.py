@@ -10,6 +10,7 @@ from evaluator.objectives import (
     SPEED,
     Objective,
     directions,
+    logarithmic,
     unit_point,
 )
 
@@ -34,6 +35,10 @@ def test_what_is_no_number_counts_as_worst(value: float) -> None:
 def test_points_beyond_the_ends_are_clipped() -> None:
     assert MEMORY.normalise(1.0) == 0
     assert MEMORY.normalise(1e30) == 1
+
+
+def test_what_spans_decades_is_named() -> None:
+    assert logarithmic(NETWORK_OBJECTIVES) == {"speed", "memory"}
 
 
 def test_directions_and_points_keep_the_order() -> None:

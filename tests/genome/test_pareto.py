@@ -101,6 +101,22 @@ def test_survival_prefers_the_ends_and_drops_the_most_crowded() -> None:
     assert 2 not in survival(rows, directions, 4)
 
 
+def test_crowding_by_logarithms_is_that_of_the_logarithms() -> None:
+    directions: dict[str, Direction] = {"speed": "max", "memory": "min"}
+    values = (1e1, 1e2, 1e4, 1e6, 1e7)
+    rows = [{"speed": value, "memory": value * 3} for value in values]
+    logs = [{"speed": math.log(row["speed"]), "memory": math.log(row["memory"])} for row in rows]
+    assert crowding(rows, directions, ("speed", "memory")) == pytest.approx(crowding(logs, directions))
+    # By the values themselves, the small ones would be as good as one.
+    assert crowding(rows, directions)[1] < 0.01
+    assert survival(rows, directions, 3, ("speed", "memory")) == [0, 4, 2]
+    assert survival(rows, directions, 3) == [0, 4, 3]
+    # Nothing is lost where there is no logarithm.
+    odd = [{"speed": x, "memory": y} for x, y in ((0.0, -1.0), (math.nan, math.inf), (1.0, 2.0), (3.0, 4.0))]
+    assert not any(math.isnan(distance) for distance in crowding(odd, directions, ("speed", "memory")))
+    assert len(survival(odd, directions, 4, ("speed", "memory"))) == 4
+
+
 def test_one_objective_ranks_by_value() -> None:
     rows = [{"a": value} for value in (3.0, 1.0, 2.0, 1.0, math.nan)]
     assert fronts(rows, {"a": "min"}) == [[1, 3], [2], [0], [4]]

@@ -260,6 +260,19 @@ class TestNsga2:
             kept = [rivals[i] for i in survival([rival.objectives or {} for rival in rivals], THREE, 5)]
             assert strategy.survivors == tuple(kept)
 
+    def test_survivors_spread_over_the_logarithms_where_asked(self) -> None:
+        def told(strategy: Nsga2) -> list[float]:
+            for ask, level in enumerate((1e1, 1e2, 1e4, 1e6, 1e7)):
+                (proposal,) = strategy.ask(random.Random(ask))
+                values = {"one": level, "two": 0.5, "three": 3 * level}
+                strategy.tell([Record(proposal.genome, values, ask)])
+            return sorted((survivor.objectives or {})["one"] for survivor in strategy.survivors)
+
+        assert told(Nsga2(MLP, THREE, population=3)) != told(
+            Nsga2(MLP, THREE, population=3, logarithmic=("one", "three"))
+        )
+        assert told(Nsga2(MLP, THREE, population=3, logarithmic=("one", "three"))) == [1e1, 1e4, 1e7]
+
     def test_parents_are_survivors_and_better_ones_have_more_children(self) -> None:
         strategy = Nsga2(CURVE, CURVE_DIRECTIONS, population=8)
         asked = strategy.ask(random.Random(0), 30)

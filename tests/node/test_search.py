@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
+from evaluator.objectives import directions
+from genome import Record
+from genome.strategies.nsga2 import Nsga2
+from node.schedule import ask_rng
 from node.store.records import Reader
+from tests.support.tasks import SPACE, Decades
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +92,25 @@ def test_a_search_finds_a_front_and_says_what_it_did(tmp_path: Path) -> None:
     for member in found["front"]:
         assert set(member) >= {"genome", "near", "cheap", "n", "spread", "genes"}
         assert member["n"] == 3
+
+
+def test_nsga2_spreads_over_the_decades_of_an_objective_on_a_log_scale(tmp_path: Path) -> None:
+    search(tmp_path, *bowl("Decades"), "-n", "40", "-w", "1", "--population", "4", "--rescore", "0")
+    with Reader(tmp_path / "eqmesh.db") as reader:
+        rows = sorted(reader.evaluations(), key=lambda row: row.ask)
+        genomes = [reader.genome(row.genome) for row in rows]
+
+    def follows(logarithmic: tuple[str, ...]) -> bool:
+        """Whether the strategy, told the same, would have asked the same."""
+        strategy = Nsga2(SPACE, directions(Decades.objectives), population=4, logarithmic=logarithmic)
+        for row, genome in zip(rows, genomes, strict=True):
+            if [proposal.genome for proposal in strategy.ask(ask_rng(0, row.ask))] != [genome]:
+                return False
+            strategy.tell([Record(genome, row.objectives, row.ask)])
+        return True
+
+    assert follows(("cost",))
+    assert not follows(())
 
 
 def test_the_front_command_shows_what_the_search_found(tmp_path: Path) -> None:

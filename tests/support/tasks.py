@@ -38,6 +38,22 @@ class Bowl(FunctionTask):
         return {"near": -((a - 0.3) ** 2 + (b - 0.7) ** 2), "cheap": a + b}
 
 
+class Decades(Bowl):
+    """Two objectives that disagree, and of which one spans decades."""
+
+    name = "decades"
+    objectives = (
+        Objective(name="near", unit="1", direction="max", worst=-2.0, best=0.0),
+        Objective(name="cost", unit="1", direction="min", worst=1e9, best=1.0, scale="log"),
+    )
+
+    def evaluate(
+        self, values: Mapping[str, int | float | str], *, seed: int, tier: Tier
+    ) -> Mapping[str, float]:
+        a, b = float(values["a"]), float(values["b"])
+        return {"near": a - 1.0, "cost": 10.0 ** (8 * a + b / 10)}
+
+
 class Noisy(Bowl):
     """A bowl whose values depend on the seed, and that takes some hundredths of a second."""
 
