@@ -58,7 +58,7 @@ def save(path: Path, calibration: Calibration) -> None:
 def _read(path: Path) -> list[Calibration]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[Calibration])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except msgspec.MsgspecError as error:
         raise EvaluatorError(

@@ -17,3 +17,7 @@ class DataError(EvaluatorError):
 
 class SealedSplitError(EvaluatorError):
     """The test split was asked for where only a final report may open it."""
+
+
+class SurroundingsError(EvaluatorError):
+    """This machine's package, task or disk is not what a job needs; another genome would fare no better."""

@@ -54,6 +54,7 @@ FailureKind = Literal[
     "deadline",
     "crashed",  # the worker process ended
     "data",  # the task's data are missing or are not what their checksum names
+    "environment",  # task, package or disk of this machine are not what the job needs: no fault of the genome
     "error",  # the task's own code raised
 ]
 
@@ -182,7 +183,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
-    """One finished evaluation. All but `measured` and `curve[*].train_cpu_s` follow from the job."""
+    """One finished evaluation. All but `measured` and `curve[*].train_cpu_s` follow from the job.
+
+    `macs` counts the multiply-accumulates of the whole training if every phase takes all its sweeps and every batch
+    is full. `curve` is empty on the test split, which is scored once.
+    """
 
     number: int
     genome: str

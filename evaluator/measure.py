@@ -36,8 +36,8 @@ class RefusedError(EvaluatorError):
 def split_arrays(task: DatasetTask, tier: Tier, job: Job) -> "tuple[Arrays, Arrays]":
     """Arrays to train on and arrays to measure on, as the job's split and purpose allow.
 
-    A report on the test split trains on everything else. Raises SealedSplitError for a search that
-    asks for the test split.
+    A report on the test split trains on the tier's training examples and on the validation split, for nothing is
+    left to be chosen by then. Raises SealedSplitError for a search that asks for the test split.
     """
     data = task.load().at(tier)
     if job.split == "test":
@@ -63,7 +63,7 @@ def run_network(
     tier: Tier,
     genome: Genome,
     *,
-    on_progress: Callable[[float, float], None],
+    on_progress: Callable[[float, float | None], None],
     versions: dict[str, str],
 ) -> Outcome:
     """Train and measure one network. Raises RefusedError, DivergedError, DataError, MemoryError."""
@@ -89,7 +89,10 @@ def run_network(
     def score(trained: Learner) -> float:
         return _accuracy(trained.predict(held_x[:_CURVE_EXAMPLES]), held_y[:_CURVE_EXAMPLES])
 
-    trained = train(learner, x, y, plan, score=score, on_progress=on_progress)
+    # The test split is scored once, at the end: a curve on it would invite to choose the best epoch by it.
+    trained = train(
+        learner, x, y, plan, score=None if job.split == "test" else score, on_progress=on_progress
+    )
     start = time.process_time()
     predicted = learner.predict(held_x).argmax(axis=1)
     evaluate_cpu_s = time.process_time() - start

@@ -7,7 +7,16 @@ import msgspec
 
 from evaluator.errors import TaskError
 
-__all__ = ["ACCURACY", "MEMORY", "NETWORK_OBJECTIVES", "SPEED", "Objective", "directions", "logarithmic", "unit_point"]
+__all__ = [
+    "ACCURACY",
+    "MEMORY",
+    "NETWORK_OBJECTIVES",
+    "SPEED",
+    "Objective",
+    "directions",
+    "logarithmic",
+    "unit_point",
+]
 
 Direction = Literal["max", "min"]
 

@@ -36,6 +36,8 @@ from evaluator.limits import thread_environment
 __all__ = ["Pool", "PoolSettings", "open_pool"]
 
 _START_DEADLINE_S = 60.0
+_CALIBRATE_DEADLINE_S = 120.0
+_TRIES = 3
 _STOP_DEADLINE_S = 2.0
 _STDERR_BYTES = 4096
 
@@ -49,6 +51,10 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 2 * 2**30
     jobs_before_restart: int = 200
     nice: int = 5
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise EvaluatorError(f"a pool expects at least one worker, got {self.workers}.")
 
 
 class _WorkerEndedError(EvaluatorError):
@@ -128,10 +134,9 @@ class Pool:
 
         Raises EvaluatorError where workers cannot start at all.
         """
-        worker = await self._take()
+        worker = await self._take(job)
         try:
             with trio.move_on_after(job.deadline_s):
-                await worker.send(job)
                 result = await self._answer(worker, on_progress)
                 if not isinstance(result, Outcome | Failure):
                     raise _WorkerEndedError(f"it answered with {type(result).__name__}")
@@ -148,12 +153,14 @@ class Pool:
 
     async def calibrate(self, arithmetic: Arithmetic) -> Calibration:
         """Time training steps of one arithmetic class in an idle worker. Raises EvaluatorError."""
-        worker = await self._take()
+        worker = await self._take(Calibrate(arithmetic=arithmetic))
         try:
-            await worker.send(Calibrate(arithmetic=arithmetic))
-            reply = await self._answer(worker, lambda _: None)
+            with trio.move_on_after(_CALIBRATE_DEADLINE_S) as waiting:
+                reply = await self._answer(worker, lambda _: None)
+            if waiting.cancelled_caught:
+                raise _WorkerEndedError(f"nothing came within {_CALIBRATE_DEADLINE_S:g} s")
         except EvaluatorError as error:
-            ended = await self._replace(worker, kill=False)
+            ended = await self._replace(worker, kill=True)
             raise EvaluatorError(
                 f"a worker ended while it measured this machine, {ended} ({error})"
             ) from error
@@ -203,18 +210,36 @@ class Pool:
         self._nursery.start_soon(worker.drain_stderr)
         return worker
 
-    async def _take(self) -> _Worker:
-        worker = await self._idle.receive()
-        if worker is None:
-            worker = await self._launch()
-        try:
-            if worker.ready is None:
-                await self._await_ready(worker)
-        except (EvaluatorError, trio.Cancelled):
-            await self._replace(worker, kill=True)
-            raise
-        worker.jobs += 1
-        return worker
+    async def _take(self, request: Request | None = None) -> _Worker:
+        """An idle worker that lives and has the request. One that ended before it could do anything is replaced."""
+        for tries_left in reversed(range(_TRIES)):
+            worker = await self._idle.receive()
+            try:
+                worker = worker or await self._launch()
+            except OSError as error:
+                self._give.send_nowait(None)
+                if tries_left:
+                    await trio.sleep(1.0)
+                    continue
+                raise EvaluatorError(f"a worker process cannot be started: {error.strerror}") from error
+            try:
+                if worker.ready is None:
+                    await self._await_ready(worker)
+                if worker.process.poll() is not None:
+                    raise _WorkerEndedError("it ended while it was idle")
+                if request is not None:
+                    await worker.send(request)
+            except EvaluatorError:
+                await self._replace(worker, kill=True)
+                if not tries_left:
+                    raise
+            except trio.Cancelled:
+                await self._replace(worker, kill=True)
+                raise
+            else:
+                worker.jobs += 1
+                return worker
+        raise AssertionError("every try returns, goes on or raises")
 
     async def _await_ready(self, worker: _Worker) -> None:
         """Wait until the worker has loaded its libraries. Raises EvaluatorError if it cannot."""

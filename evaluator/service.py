@@ -9,7 +9,7 @@ import torch
 
 from eqmesh import EqmeshError, __version__
 from evaluator.calibrate import calibrate
-from evaluator.errors import DataError, EvaluatorError, SealedSplitError
+from evaluator.errors import DataError, EvaluatorError, SealedSplitError, SurroundingsError
 from evaluator.jobs import (
     Calibrate,
     Calibrated,
@@ -56,6 +56,8 @@ def run(job: Job, send: Callable[[Reply], None]) -> Result:
         return failure_of(job, "diverged", str(error))
     except DataError as error:
         return failure_of(job, "data", str(error))
+    except SurroundingsError as error:
+        return failure_of(job, "environment", str(error))
     except MemoryError as error:
         return failure_of(job, "out-of-memory", _memory_text(error))
     except KernelError as error:
@@ -72,7 +74,7 @@ def _run(job: Job, send: Callable[[Reply], None]) -> Result:
     task = resolve(job.task)
     tier = task.tier(job.tier)
     if task_id(task, tier) != job.task_id:
-        raise EvaluatorError(
+        raise SurroundingsError(
             f"task {job.task!r} at tier {job.tier!r} is {task_id(task, tier)[:12]} here, the job means "
             f"{job.task_id[:12]}: data, split or budget differ. Use the same version of the task."
         )
@@ -86,7 +88,7 @@ def _run(job: Job, send: Callable[[Reply], None]) -> Result:
     if not isinstance(task, DatasetTask):
         raise EvaluatorError(f"task {job.task!r} is neither of networks nor a function")
 
-    def on_progress(done: float, accuracy: float) -> None:
+    def on_progress(done: float, accuracy: float | None) -> None:
         send(Progress(number=job.number, done=done, accuracy=accuracy))
 
     return run_network(job, task, tier, genome, on_progress=on_progress, versions=_versions())

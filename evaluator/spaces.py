@@ -2,11 +2,12 @@
 
 from evaluator.cost import cost_of
 from evaluator.errors import TaskError
+from evaluator.jobs import JobArithmetic
 from evaluator.tasks import DatasetTask, Task, load
-from genome import GenomeError, SearchSpace
+from genome import Genome, GenomeError, SearchSpace
 from genome.variation import draw
 
-__all__ = ["resolve_space"]
+__all__ = ["class_admits", "resolve_space"]
 
 _DRAWS = 16
 
@@ -29,9 +30,23 @@ def resolve_space(source: str, task: Task) -> SearchSpace:
             try:
                 values = dict(draw(space, seed=seed).values)
                 cost_of(values, inputs=task.inputs, classes=task.classes, arithmetic="fp32")
-            except (KeyError, GenomeError) as error:
+            except (KeyError, TypeError, ValueError, GenomeError) as error:
                 raise TaskError(
                     f"space {space.id!r} must give the genes of the space 'mlp/1' that networks are built from; "
-                    f"{error} is missing or unusable in one of its genomes. Keep the gene, with fewer options."
+                    f"one of its genomes gave {error!r}. Keep what is missing or unusable there, with fewer options."
                 ) from error
     return space
+
+
+def class_admits(arithmetic: JobArithmetic, genome: Genome) -> bool:
+    """Whether networks of a genome can be trained in an arithmetic class at all.
+
+    exact-1 has neither Muon nor spectral clipping, whose products are not exact, and no backpropagation.
+    """
+    if arithmetic != "exact-1":
+        return True
+    return (
+        genome.get("credit") != "backprop"
+        and genome.get("optimizer") != "muon"
+        and genome.get("spectral") != "clip"
+    )

@@ -111,16 +111,16 @@ def train(
     y: "NDArray[np.int64]",
     plan: Plan,
     *,
-    score: Callable[[Learner], float],
+    score: Callable[[Learner], float] | None,
     curve_points: int = 10,
-    on_progress: Callable[[float, float], None] = lambda _done, _accuracy: None,
+    on_progress: Callable[[float, float | None], None] = lambda _done, _accuracy: None,
     on_state: Callable[[int, State], None] | None = None,
 ) -> Trained:
     """Train `learner` by `plan` on x (n, inputs) in [0, 1] and y (n,).
 
-    `score` gives the validation accuracy for the curve; `on_state(step, state)` receives the state at
-    the start and at each checkpoint. Raises kernels.DivergedError, naming the step, as soon as states
-    or weights are not finite.
+    `score` gives the validation accuracy for the curve, which stays empty without it; `on_state(step, state)`
+    receives the state at the start and at each checkpoint. Raises kernels.DivergedError, naming the step, as soon
+    as states or weights are not finite.
     """
     boundaries = plan.boundaries
     marks = {-(-plan.steps * i // curve_points) for i in range(1, curve_points + 1)}
@@ -144,8 +144,10 @@ def train(
             if on_state is not None:
                 on_state(last, state)
         if last in marks:
-            curve.append(_point(plan, last, score(learner), taken.residual, meter.cpu))
-            on_progress(last / plan.steps, curve[-1].accuracy)
+            accuracy = score(learner) if score is not None else None
+            if accuracy is not None:
+                curve.append(_point(plan, last, accuracy, taken.residual, meter.cpu))
+            on_progress(last / plan.steps, accuracy)
     return Trained(
         checkpoints=tuple(hashes),
         curve=tuple(curve),

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from evaluator.errors import EvaluatorError
+from evaluator.errors import SurroundingsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["pack", "read", "spool"]
+__all__ = ["pack", "spool"]
 
 
 def pack(parameters: Mapping[str, "NDArray[np.generic]"]) -> tuple[str, bytes]:
@@ -25,24 +24,14 @@ def pack(parameters: Mapping[str, "NDArray[np.generic]"]) -> tuple[str, bytes]:
 
 
 def spool(folder: Path, name: str, body: bytes) -> Path:
-    """Write the bytes under their name, whole or not at all; gives the path."""
+    """Write the bytes under their name, whole or not at all; gives the path. Raises SurroundingsError."""
     path = folder / f"{name}.safetensors"
     partial = folder / f".{name}.{os.getpid()}.partial"
-    partial.write_bytes(body)
-    partial.replace(path)
-    return path
-
-
-def read(path: Path, name: str) -> dict[str, "NDArray[np.generic]"]:
-    """The parameters of a file, checked against its name. Raises EvaluatorError if they differ."""
-    body = path.read_bytes()
-    found = hashlib.sha256(body).hexdigest()
-    if found != name:
-        raise EvaluatorError(
-            f"weights {name[:12]} must hash to their name, {path.name} hashes to {found[:12]}. "
-            "Delete the file and evaluate the genome again."
-        )
     try:
-        return dict(load(body))
-    except SafetensorError as error:
-        raise EvaluatorError(f"{path.name} is no safetensors file: {error}") from error
+        partial.write_bytes(body)
+        partial.replace(path)
+    except OSError as error:
+        raise SurroundingsError(
+            f"weights must be written to {folder}, but: {error.strerror}. Make room there, or give the right to write."
+        ) from error
+    return path

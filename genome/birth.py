@@ -53,17 +53,17 @@ class Birth:
                 f"a birth expects an operator of {', '.join(OPERATORS)}; got {show(self.operator)}."
                 f"{hint(self.operator, OPERATORS)}"
             )
+        for parent in self.parents:
+            if not isinstance(parent, str) or not _ID.fullmatch(parent):
+                raise GenomeError(
+                    f"a parent expects an id of 64 small hexadecimal digits, got {show(parent)}."
+                )
         wanted = _PARENTS.get(self.operator, 0)
         if len(self.parents) != wanted or len(set(self.parents)) != wanted:
             raise GenomeError(
                 f"operator {self.operator!r} expects {wanted} different parents, got {len(self.parents)} of which "
                 f"{len(set(self.parents))} differ."
             )
-        for parent in self.parents:
-            if not isinstance(parent, str) or not _ID.fullmatch(parent):
-                raise GenomeError(
-                    f"a parent expects an id of 64 small hexadecimal digits, got {show(parent)}."
-                )
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         if not whole or not 0 <= self.seed <= LARGEST_SEED:
             raise GenomeError(f"a birth expects a seed from 0 to 2^63 - 1, got {show(self.seed)}.")

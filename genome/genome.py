@@ -43,14 +43,17 @@ class Genome:
                 f"a genome expects a space like 'mlp/1', got {show(space)}. Pass SearchSpace.id."
             )
         pairs = list(values.items() if isinstance(values, Mapping) else values)
+        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+            raise GenomeError("a genome expects pairs of a gene's name and its value, got something else.")
         if len(pairs) > MOST_GENES:
             raise GenomeError(f"a genome expects at most {MOST_GENES} genes, got {len(pairs)}.")
         kept: dict[str, Value] = {}
         for name, value in pairs:
-            if not isinstance(name, str) or not NAME.fullmatch(name) or name in kept:
+            known = isinstance(name, str) and name in kept
+            if not isinstance(name, str) or not NAME.fullmatch(name) or known:
                 raise GenomeError(
                     "a genome expects different gene names (a letter, then up to 63 letters, digits, '_', '.' or "
-                    f"'-'), got {show(name)}{' twice' if name in kept else ''}."
+                    f"'-'), got {show(name)}{' twice' if known else ''}."
                 )
             kept[name] = _plain(name, value)
         object.__setattr__(self, "space", space)

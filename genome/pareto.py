@@ -102,9 +102,7 @@ def _points(rows: Sequence[Row], directions: Mapping[str, Direction]) -> "Points
     return points
 
 
-def _spaced(
-    points: "Points", directions: Mapping[str, Direction], logarithmic: Collection[str]
-) -> "Points":
+def _spaced(points: "Points", directions: Mapping[str, Direction], logarithmic: Collection[str]) -> "Points":
     """The points, with logarithms in place of the values of some objectives: a change of spacing, not of order."""
     spaced = points.copy()
     for column, (name, direction) in enumerate(directions.items()):

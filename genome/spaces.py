@@ -11,6 +11,8 @@ EP = Is("credit", "ep")
 DEEP = AtLeast("depth", 2)
 # More than one layer of states: only then do layers wait for each other, so that settling is iterative.
 MULTI = All(EP, Any(DEEP, Is("output", "mse")))
+# A phase of a single sweep cannot end earlier.
+STOPPABLE = All(MULTI, Any(AtLeast("free_steps", 2), AtLeast("nudged_steps", 2)))
 # The linearised estimate is the limit of a vanishing nudge: it has no strength.
 NUDGED = Is("estimate", "centred", "one-sided", "negative", "random-sign")
 
@@ -64,8 +66,8 @@ MLP = SearchSpace(
         Real(
             "beta_mse",
             0.02,
-            0.5,
-            15,
+            0.4,
+            14,
             "log",
             doc="Strength of the nudge towards the label, output mse.",
             when=All(EP, Is("output", "mse"), NUDGED),
@@ -110,7 +112,7 @@ MLP = SearchSpace(
             "stop",
             ("fixed", "tolerance"),
             doc="Whether every phase takes all its sweeps or ends once the states rest.",
-            when=MULTI,
+            when=STOPPABLE,
         ),
         Real(
             "tolerance",
@@ -119,7 +121,7 @@ MLP = SearchSpace(
             13,
             "log",
             doc="Largest change of a state in a sweep that counts as rest.",
-            when=All(MULTI, Is("stop", "tolerance")),
+            when=All(STOPPABLE, Is("stop", "tolerance")),
         ),
         Choice("optimizer", ("adam", "adamw", "sgd", "muon"), doc="What turns a gradient into an update."),
         Real(
@@ -164,14 +166,14 @@ MLP = SearchSpace(
             1e-1,
             17,
             "log",
-            doc="Decoupled decay of the weights, times the learning rate a step.",
+            doc="Decoupled decay of weights and biases, times the learning rate a step.",
             when=Is("optimizer", "adamw"),
         ),
         Integer("ns_steps", 3, 8, doc="Newton-Schulz iterations of Muon.", when=Is("optimizer", "muon")),
         Choice(
             "spectral",
             ("off", "clip"),
-            doc="Whether the top singular direction of each weight between states is clipped after an update.",
+            doc="Whether the singular values of each weight between states are clipped after an update.",
             when=MULTI,
         ),
         Real(
@@ -180,7 +182,7 @@ MLP = SearchSpace(
             4.0,
             19,
             "log",
-            doc="Largest singular value that clipping leaves.",
+            doc="Largest singular value that clipping leaves: every direction beyond it is clipped.",
             when=All(MULTI, Is("spectral", "clip")),
         ),
         Integer("batch", 8, 512, (8, 16, 32, 64, 128, 256, 512), doc="Examples of an update."),

@@ -6,6 +6,7 @@ others.
 """
 
 import random
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -66,15 +67,19 @@ def cross(space: SearchSpace, first: Genome, second: Genome, *, seed: int) -> Ge
         return _grow(space, {**values, **moved}, fresh)
 
 
+_turn = threading.Lock()
+
+
 @contextmanager
 def _global_generator(seed: int) -> Iterator[None]:
-    """Python's global generator, seeded, and restored whatever happens."""
-    before = random.getstate()
-    random.seed(seed)  # noqa: TID251 - DEAP takes no other generator
-    try:
-        yield
-    finally:
-        random.setstate(before)
+    """Python's global generator, seeded, and restored whatever happens; one thread at a time."""
+    with _turn:
+        before = random.getstate()
+        random.seed(seed)  # noqa: TID251 - DEAP takes no other generator
+        try:
+            yield
+        finally:
+            random.setstate(before)
 
 
 def _fresh(space: SearchSpace) -> dict[str, Value]:

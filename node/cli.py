@@ -100,27 +100,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = make_app(tokens)(tokens, result_action="return_value")
-    except EqmeshError as error:
-        sys.stderr.write(f"eqmesh: {error}\n")
-        code = 1
-    except BaseExceptionGroup as group:
-        # Tasks that run side by side report in groups; ours are told like any other.
-        told, rest = group.split(EqmeshError)
-        if rest is not None:
+    except BaseException as error:
+        code = _code_of(error)
+        if code is None:
             raise
-        for text in sorted({str(leaf) for leaf in _leaves(told)}):
-            sys.stderr.write(f"eqmesh: {text}\n")
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; nothing is left to be told, not even at exit.
-        sys.stderr.close()
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _leaves(group: BaseException | None) -> list[BaseException]:
-    if isinstance(group, BaseExceptionGroup):
-        return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
-    return [] if group is None else [group]
+def _code_of(error: BaseException) -> int | None:
+    """Tell the person what went wrong and give the exit code; None for what must not happen."""
+    leaves = _leaves(error)  # tasks that run side by side report in groups
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        return 130
+    if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+        # The reader of a pipe has seen enough; nothing is left to be told, not even at exit.
+        sys.stderr.close()
+        return 0
+    if not all(isinstance(leaf, EqmeshError | OSError) for leaf in leaves):
+        return None
+    for text in sorted({_words(leaf) for leaf in leaves}):
+        sys.stderr.write(f"eqmesh: {text}\n")
+    return 1
+
+
+def _words(error: BaseException) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return (
+        f"{where}{error.strerror or error}. Name another file or folder, or give the right to use this one."
+    )
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]

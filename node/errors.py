@@ -17,3 +17,7 @@ class SettingsError(NodeError):
 
 class NotFoundError(NodeError):
     """A genome, run or file that was named does not exist."""
+
+
+class SearchError(NodeError):
+    """A search cannot go on, for a reason that lies in this machine."""

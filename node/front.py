@@ -74,13 +74,15 @@ def front_of(found: Sequence[Standing], objectives: tuple[Objective, ...]) -> li
     """The candidates that no other one dominates, best first objective first; baselines are left out.
 
     While some of them were not scored on fresh seeds, that is the front of the values they were
-    selected by. Once all were, only genomes with fresh scores are compared, by their means.
+    selected by. Once all were, only genomes with fresh scores are compared, by their means; where none of them
+    could be scored, the front is again that of the values they were selected by.
     """
     candidates = [standing for standing in found if not standing.baseline]
     ways = directions(objectives)
     front = [candidates[i] for i in nondominated([standing.selected for standing in candidates], ways)]
-    if all(standing.n + standing.failed for standing in front):
-        candidates = [standing for standing in candidates if standing.n]
+    scored = [standing for standing in candidates if standing.n]
+    if scored and all(standing.n + standing.failed for standing in front):
+        candidates = scored
         front = [candidates[i] for i in nondominated([standing.fresh for standing in candidates], ways)]
     lead = objectives[0]
     sign = -1.0 if lead.direction == "max" else 1.0

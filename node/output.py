@@ -36,7 +36,7 @@ def write_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, title: 
     drawn = Table(*header, title=title or None, box=SIMPLE, title_justify="left")
     for row in rows:
         drawn.add_row(*row)
-    Console().print(drawn)
+    Console(markup=False).print(drawn)
 
 
 def say(text: str) -> None:

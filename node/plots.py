@@ -21,11 +21,16 @@ def draw(folder: Path, compared: Sequence[Compared], suffix: str) -> list[Path]:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written: list[Path] = []
+    drawn = [one for one in compared if one.outcomes]
+    if not drawn:
+        return written
     for name, plot in PLOTS.items():
+        if plot is _curves and not all(outcome.curve for one in drawn for outcome in one.outcomes):
+            continue  # the test split has none
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         FigureCanvasAgg(figure)
-        plot(figure.add_subplot(), [one for one in compared if one.outcomes])
+        plot(figure.add_subplot(), drawn)
         path = folder / f"{name}.{suffix}"
         # A date in the file would make two equal runs write different bytes.
         figure.savefig(path, dpi=150, metadata={"Date": None} if suffix == "svg" else None)

@@ -1,18 +1,21 @@
 """The trio loop of a search: ask, run in the pool, record; then score the winners again."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
 import trio
 
-from evaluator.jobs import Calibration, CostLimits, Job, Outcome, Progress, Result
+from evaluator.jobs import Calibration, CostLimits, Failure, Job, Outcome, Progress, Result
 from evaluator.objectives import Objective
 from evaluator.pool import Pool
 from genome import Genome
+from node.errors import SearchError
 from node.front import Standing, front_of, hypervolume_of, standings
 from node.schedule import Ask, Done, Schedule, evaluation_seed
 from node.store.records import EvaluationRow
@@ -21,6 +24,10 @@ from node.store.writer import RunSpec, Writer
 __all__ = ["Observer", "SearchLoop", "SearchState"]
 
 T = TypeVar("T")
+
+_NOBODYS_FAULT = ("data", "environment")
+# Failures that another attempt on the same seed would not mend.
+_FINAL = ("refused", "diverged", "out-of-memory", "deadline")
 
 
 class Observer(Protocol):
@@ -47,6 +54,7 @@ class SearchState(msgspec.Struct, kw_only=True):
     rows: list[EvaluationRow] = []
     genomes: dict[str, Genome] = {}
     stopped: str | None = None
+    exhausted: bool = False
 
     @property
     def evaluations(self) -> int:
@@ -123,27 +131,37 @@ class SearchLoop:
                 finished = trio.Event()
         await self._on_disk(self._drop_weights)
         if self._schedule.exhausted:
+            self._state.exhausted = True
             self._state.stopped = "every genome of the space was evaluated"
         elif self._state.evaluations < self._state.limit:
             self._state.stopped = "the time is up"
 
     async def rescore(self, replicates: int) -> None:
-        """Score the front, and the baselines beside it, on `replicates` fresh seeds."""
+        """Score the front, and the baselines beside it, on `replicates` fresh seeds.
+
+        A seed on which a worker ended, or the task's own code raised, is made up for by another one, but only when
+        the search is run again: what broke it may be mended by then.
+        """
         found = standings(row for row in self._state.rows if row.purpose != "rescore")
         winners = front_of(found, self._state.objectives)
         chosen = [*winners, *(standing for standing in found if standing.baseline)]
-        done = {(row.genome, row.ask) for row in self._state.rows if row.purpose == "rescore"}
+        tried: dict[str, list[EvaluationRow]] = {standing.genome: [] for standing in chosen}
+        for row in self._state.rows:
+            if row.purpose == "rescore" and row.genome in tried:
+                tried[row.genome].append(row)
         waiting = iter(
-            [
-                (self._state.genomes[standing.genome], replicate)
-                for replicate in range(1, replicates + 1)
-                for standing in chosen
-                if (standing.genome, replicate) not in done
-            ]
+            sorted(
+                (
+                    (replicate, self._state.genomes[genome])
+                    for genome, rows in tried.items()
+                    for replicate in _missing(rows, replicates)
+                ),
+                key=itemgetter(0),
+            )
         )
 
         async def take_turns() -> None:
-            for genome, replicate in waiting:
+            for replicate, genome in waiting:
                 result = await self._evaluate(genome, number=replicate, replicate=replicate)
                 await self._record(replicate, "rescore", genome, None, result)
 
@@ -171,7 +189,13 @@ class SearchLoop:
             calibration=self._calibration,
             spool=str(self._spool),
         )
-        return await self._pool.run(job, on_progress=partial(self._observer.progressed, self._state, genome))
+        result = await self._pool.run(
+            job, on_progress=partial(self._observer.progressed, self._state, genome)
+        )
+        if isinstance(result, Failure) and result.kind in _NOBODYS_FAULT:
+            # On record it would count against the genome for ever, though no genome can do better here.
+            raise SearchError(f"the search cannot go on: {result.detail}")
+        return result
 
     async def _record(
         self, number: int, purpose: str, genome: Genome, ask: Ask | None, result: Result
@@ -207,12 +231,22 @@ class SearchLoop:
             return
         front = {standing.genome for standing in self._state.front()}
         kept = {row.weights for row in self._state.rows if row.genome in front}
+        # Another run of this store may have trained the same: what it keeps is its own to drop.
+        kept |= self._writer.weights_of_others(self._state.run)
         for row in self._state.rows:
             if row.weights and row.weights not in kept:
                 (self._writer.weights_folder / f"{row.weights}.safetensors").unlink(missing_ok=True)
 
     async def _on_disk(self, act: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(act, limiter=self._disk)
+
+
+def _missing(rows: Sequence[EvaluationRow], replicates: int) -> list[int]:
+    """Numbers of the fresh seeds on which a genome is still to be scored."""
+    used = {row.ask for row in rows}
+    settled = sum(row.failure is None or row.failure in _FINAL for row in rows)
+    free = (number for number in itertools.count(1) if number not in used)
+    return list(itertools.islice(free, max(0, replicates - settled)))
 
 
 def done_of(row: EvaluationRow, ask: Ask) -> Done:

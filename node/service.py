@@ -4,6 +4,7 @@ import math
 import os
 import signal
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -12,9 +13,10 @@ from evaluator import calibration
 from evaluator.jobs import Calibration, CostLimits
 from evaluator.objectives import directions, logarithmic
 from evaluator.pool import Pool, PoolSettings, open_pool
-from evaluator.spaces import resolve_space
+from evaluator.spaces import class_admits, resolve_space
 from evaluator.tasks import DatasetTask, Task, resolve, task_id
-from genome import Proposal, SearchSpace, make_strategy, preset, preset_birth
+from genome import GenomeError, Proposal, SearchSpace, make_strategy, preset, preset_birth
+from node.output import say
 from node.schedule import Done, Schedule
 from node.search import Observer, SearchLoop, SearchState
 from node.settings import Settings, calibration_path
@@ -37,7 +39,9 @@ async def run_search(settings: Settings, observer: Observer) -> SearchState:
     if isinstance(task, DatasetTask):
         task.require()
     space = resolve_space(settings.space, task)
-    make_strategy(settings.strategy, space, directions(task.objectives))  # refuses an unknown name
+    make_strategy(
+        settings.strategy, space, directions(task.objectives), population=settings.population
+    )  # refuses an unknown name
     workers = worker_count(settings)
     pool_settings = PoolSettings(
         workers=workers, memory_bytes=settings.worker_memory * 2**20, nice=settings.nice
@@ -97,7 +101,11 @@ async def stored_calibration(pool: Pool, settings: Settings, *, again: bool = Fa
     found = None if again else calibration.load(path, settings.arithmetic)
     if found is None:
         found = await pool.calibrate(settings.arithmetic)
-        calibration.save(path, found)
+        try:
+            calibration.save(path, found)
+        except OSError as error:
+            # A front needs one scale, not the file: the run itself keeps this one too.
+            say(f"this machine's calibration is used, but cannot be kept in {path}: {error.strerror}")
     return found
 
 
@@ -125,23 +133,32 @@ def _spec(settings: Settings, task: Task, space: SearchSpace, workers: int, impo
         space_source=settings.space,
         strategy=settings.strategy,
         arithmetic=settings.arithmetic if network else "task",
-        objectives=tuple(objective.name for objective in task.objectives),
+        objectives=task.objectives,
+        limits=cost_limits(settings),
         # One worker sees every record before it asks: its run is reproducible without a look-behind.
         look_behind=workers if settings.reproducible else None,
-        baselines=BASELINES if network and not settings.space else (),
+        baselines=BASELINES if network and not settings.space and settings.arithmetic != "exact-1" else (),
         seeds=(*(SEEDS if network and not settings.space else ()), *imported),
         population=settings.population,
     )
 
 
 def _imported(writer: Writer, space: SearchSpace) -> list[str]:
-    """Genomes that were imported into the store: a new run of their space starts from them too."""
+    """Genomes that were imported into the store: a new run of their space starts from them too.
+
+    Those that do not fit the space (a narrower one of the same name, say) are left out, and an event says so.
+    """
     with Reader(writer.path) as reader:
-        return [
-            row.genome
-            for row in reader.births()
-            if row.birth.operator == "import/1" and reader.genome(row.genome).space == space.id
-        ]
+        found = {name: reader.genome(name) for name in reader.imported(space.id)}
+    fitting = []
+    for name, genome in found.items():
+        try:
+            space.check(genome)
+        except GenomeError as error:
+            writer.event("import.unfit", {"genome": name, "space": space.id, "why": str(error)})
+        else:
+            fitting.append(name)
+    return fitting
 
 
 def _schedule(writer: Writer, space: SearchSpace, state: SearchState) -> Schedule:
@@ -178,6 +195,7 @@ def _schedule(writer: Writer, space: SearchSpace, state: SearchState) -> Schedul
         seeds=seeds,
         population=spec.population,
         logarithmic=logarithmic(task.objectives),
+        admits=partial(class_admits, spec.arithmetic),
     )
     return Schedule(
         strategy,
@@ -193,9 +211,18 @@ def _preset(name: str, task: str) -> Proposal:
 
 
 def _clean_spool(writer: Writer) -> Path:
-    """The folder where workers leave weights, emptied of what a crash left there."""
+    """The folder where workers leave weights, emptied of what a crash left there.
+
+    Weights whose evaluation is on record had still to be kept or dropped: they are kept, and the loop drops those
+    that no front needs.
+    """
     folder = writer.path.with_name(f"{writer.path.name}.spool")
     folder.mkdir(exist_ok=True)
-    for file in folder.glob("*"):
-        file.unlink()
+    recorded = writer.recorded_weights()
+    for file in folder.iterdir():
+        if file.suffix == ".safetensors" and file.stem in recorded:
+            writer.weights_folder.mkdir(exist_ok=True)
+            file.replace(writer.weights_folder / file.name)
+        elif not file.is_dir():
+            file.unlink()
     return folder.resolve()

@@ -75,7 +75,7 @@ class LiveWatcher:
     """Draws progress, best so far, the front and what the workers do, four times a second at most."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, markup=False)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

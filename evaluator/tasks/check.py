@@ -1,11 +1,15 @@
 """Is this object a usable task? Says what was expected, what came, and what to do. Pure."""
 
 from evaluator.errors import TaskError
+from evaluator.jobs import Outcome
 from evaluator.objectives import NETWORK_OBJECTIVES, Objective
 from evaluator.tasks.base import NAME, DatasetTask, FunctionTask, Task, Tier
 from genome.space import SearchSpace
 
-__all__ = ["check_task"]
+__all__ = ["RESERVED", "check_task"]
+
+RESERVED = frozenset(Outcome.__struct_fields__) | {"fresh", "genes", "n", "selected", "spread"}
+"""Names under which results show something else."""
 
 
 def check_task(candidate: object, where: str) -> Task:
@@ -83,6 +87,8 @@ def check_objectives(task: Task, where: str) -> None:
     names = [objective.name for objective in task.objectives]
     if len(set(names)) != len(names):
         raise wrong(where, "objectives", "Objectives with names of their own", names)
+    if taken := sorted(RESERVED & set(names)):
+        raise wrong(where, "objectives", "Objectives named otherwise than what stands beside them", taken)
 
 
 def check_data(task: DatasetTask, where: str) -> None:

@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from eqmesh import EqmeshError
 from evaluator.errors import TaskError
 from evaluator.tasks.base import Task
 from evaluator.tasks.check import check_task
@@ -23,26 +22,6 @@ BUILT_IN = {
     "mnist": "evaluator.tasks.mnist:MNIST",
     "zdt1": "evaluator.tasks.zdt1:ZDT1",
 }
-
-# Whatever a user's module may raise while it is imported, short of the signals that must pass.
-USER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BufferError,
-    EOFError,
-    EqmeshError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    ReferenceError,
-    RuntimeError,
-    SyntaxError,
-    SystemExit,
-    TypeError,
-    ValueError,
-)
 
 
 def names() -> tuple[str, ...]:
@@ -85,7 +64,7 @@ def custom(found: object, where: str) -> Task:
             raise TaskError(f"{where} must write {', '.join(f'{gap}()' for gap in gaps)}; it is missing.")
         try:
             found = found()
-        except USER_ERRORS as error:
+        except (Exception, SystemExit) as error:
             raise TaskError(
                 f"{where} must be constructible without arguments, got {describe(error)}. Give its arguments "
                 "defaults, or name an instance of it."
@@ -144,7 +123,7 @@ def import_module(name: str) -> ModuleType:
             f"module {name!r} must be installed or lie in the current folder ({here}), it does neither. Change the "
             "folder or correct the name."
         ) from error
-    except USER_ERRORS as error:
+    except (Exception, SystemExit) as error:
         raise TaskError(f"module {name!r} cannot be imported: {describe(error)}. Correct it.") from error
 
 

@@ -56,7 +56,7 @@ class Strategy(Protocol):
         ...
 
     def tell(self, records: Sequence[Record]) -> None:
-        """Take in finished evaluations, one by one and in order; a genome told before changes nothing.
+        """Take in finished evaluations, one by one and in order; one told as usable before changes nothing.
 
         A failed record counts as seen and never as a parent. Raises GenomeError for a record that lacks one
         of the objectives or belongs to another space.

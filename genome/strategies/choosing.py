@@ -8,6 +8,7 @@ from genome.pareto import Direction
 from genome.quoting import hint, show
 from genome.space import SearchSpace
 from genome.strategies.base import Proposal, Strategy
+from genome.strategies.ledger import Admits, anything
 from genome.strategies.map_elites import MapElites
 from genome.strategies.nsga2 import Nsga2
 from genome.strategies.random import RandomSearch
@@ -32,14 +33,15 @@ def make_strategy(
     *,
     population: int = 16,
     logarithmic: Collection[str] = (),
+    admits: Admits = anything,
 ) -> Strategy:
     """The strategy of that name, which hands out `seeds` first.
 
     `directions` says of each objective whether it is to be large or small; map_elites makes the first one as good
     as it can in each cell. `population` is how many survivors nsga2 keeps, and how many genomes nsga2 and
     map_elites propose before they vary. nsga2 spreads its survivors over the logarithms of the objectives named in
-    `logarithmic`. Raises GenomeError for an unknown name or direction, no objective,
-    or a population below 2.
+    `logarithmic`. No genome is proposed that `admits` refuses. Raises GenomeError for an unknown name or
+    direction, no objective, or a population below 2.
     """
     if not directions or not set(directions.values()) <= {"max", "min"}:
         raise GenomeError(
@@ -50,11 +52,13 @@ def make_strategy(
         raise GenomeError(f"a strategy expects a population from 2 to 4096, got {show(population)}.")
     match name:
         case "random":
-            return RandomSearch(space, directions, seeds)
+            return RandomSearch(space, directions, seeds, admits=admits)
         case "nsga2":
-            return Nsga2(space, directions, seeds, population=population, logarithmic=logarithmic)
+            return Nsga2(
+                space, directions, seeds, population=population, logarithmic=logarithmic, admits=admits
+            )
         case "map_elites":
-            return MapElites(space, directions, seeds, population=population)
+            return MapElites(space, directions, seeds, population=population, admits=admits)
     raise GenomeError(
         f"a strategy expects one of {', '.join(STRATEGIES)}; got {show(name)}.{hint(name, STRATEGIES)}"
     )

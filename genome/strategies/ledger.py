@@ -9,7 +9,16 @@ from genome.genome import Genome
 from genome.space import SearchSpace
 from genome.strategies.base import Proposal, Record
 
-__all__ = ["Ledger", "random_birth", "varied_birth"]
+__all__ = ["Admits", "Ledger", "anything", "random_birth", "varied_birth"]
+
+Admits = Callable[[Genome], bool]
+"""Whether a genome may be proposed at all."""
+
+
+def anything(genome: Genome) -> bool:  # noqa: ARG001 - the signature is that of Admits
+    """Admit every genome."""
+    return True
+
 
 # Tries for a genome that is new, by the strategy's own births and then by random ones. Where all fail, the space
 # is taken for exhausted: in one with m genomes left of N, that happens wrongly with (1 - m/N) ** 256.
@@ -20,10 +29,17 @@ _RANDOM_TRIES = 256
 class Ledger:
     """Ids seen by one strategy, the seeds to hand out first, and the search for births of new genomes."""
 
-    def __init__(self, space: SearchSpace, seeds: Sequence[Proposal], objectives: Sequence[str]) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        seeds: Sequence[Proposal],
+        objectives: Sequence[str],
+        admits: Admits,
+    ) -> None:
         for seed in seeds:
             space.check(seed.genome)
         self._space = space
+        self._admits = admits
         self._seeds = tuple(seeds)
         self._objectives = tuple(objectives)
         self._seen: set[str] = set()
@@ -64,7 +80,10 @@ class Ledger:
         return proposals
 
     def _seed(self) -> Proposal | None:
-        return next((seed for seed in self._seeds if seed.genome.id not in self._seen), None)
+        return next(
+            (seed for seed in self._seeds if seed.genome.id not in self._seen and self._admits(seed.genome)),
+            None,
+        )
 
     def _new(
         self,
@@ -75,7 +94,7 @@ class Ledger:
         for attempt in range(_TRIES + _RANDOM_TRIES):
             chosen = birth(rng) if attempt < _TRIES else random_birth(rng)
             child = replay(chosen, self._space, parents)
-            if child.id not in self._seen:
+            if child.id not in self._seen and self._admits(child):
                 return Proposal(child, chosen)
         return None
 
@@ -97,9 +116,9 @@ def random_birth(rng: random.Random) -> Birth:
 
 
 def varied_birth(rng: random.Random, select: Callable[[random.Random], str]) -> Birth:
-    """Three crossovers of two selected parents to one mutation, which also stands in where both are the same."""
+    """As many crossovers of two selected parents as mutations, which also stand in where both parents are the same."""
     first = select(rng)
-    if rng.randrange(4):
+    if rng.randrange(2):
         second = select(rng)
         if second != first:
             return Birth((first, second), "cross/1", rng.getrandbits(63))

@@ -11,7 +11,7 @@ from genome.pareto import Direction
 from genome.quoting import hint, show
 from genome.space import SearchSpace
 from genome.strategies.base import Proposal, Record
-from genome.strategies.ledger import Ledger, random_birth, varied_birth
+from genome.strategies.ledger import Admits, Ledger, anything, random_birth, varied_birth
 
 __all__ = ["MapElites"]
 
@@ -34,7 +34,10 @@ class MapElites:
         *,
         population: int = 16,
         descriptors: Sequence[str] | None = None,
+        admits: Admits = anything,
     ) -> None:
+        if not directions:
+            raise GenomeError("map_elites expects at least one objective, got none.")
         self._space = space
         self._quality, self._direction = next(iter(directions.items()))
         self._descriptors = tuple(_default(space, directions) if descriptors is None else descriptors)
@@ -45,7 +48,7 @@ class MapElites:
                     f"a descriptor expects an objective or a gene of space {space.id!r}, got {show(name)}."
                     f"{hint(name, known)}"
                 )
-        self._ledger = Ledger(space, seeds, tuple(directions))
+        self._ledger = Ledger(space, seeds, tuple(directions), admits)
         self._objectives = frozenset(directions)
         self._population = population
         self._elites: dict[Cell, Record] = {}

@@ -8,19 +8,19 @@ from genome.genome import Genome
 from genome.pareto import Direction, survival
 from genome.space import SearchSpace
 from genome.strategies.base import Proposal, Record
-from genome.strategies.ledger import Ledger, random_birth, varied_birth
+from genome.strategies.ledger import Admits, Ledger, anything, random_birth, varied_birth
 
 __all__ = ["Nsga2"]
 
-_RANDOM_SHARE = 8
+_RANDOM_SHARE = 16
 
 
 class Nsga2:
     """Keeps the `population` best records by rank and crowding and varies them, chosen by binary tournament.
 
     There are no generations: a proposal is made from whatever has been told so far, so no straggler holds up the
-    search. The first proposals, as many as the population, are seeds and random genomes; later one in eight is
-    random, so that no gene's value is lost for good.
+    search. The first proposals, as many as the population, are seeds and random genomes; later one in
+    sixteen is random, so that no gene's value is lost for good.
     """
 
     def __init__(
@@ -31,8 +31,9 @@ class Nsga2:
         *,
         population: int = 16,
         logarithmic: Collection[str] = (),
+        admits: Admits = anything,
     ) -> None:
-        self._ledger = Ledger(space, seeds, tuple(directions))
+        self._ledger = Ledger(space, seeds, tuple(directions), admits)
         self._directions = dict(directions)
         self._population = population
         self._logarithmic = frozenset(logarithmic)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from genome.pareto import Direction
 from genome.space import SearchSpace
 from genome.strategies.base import Proposal, Record
-from genome.strategies.ledger import Ledger, random_birth
+from genome.strategies.ledger import Admits, Ledger, anything, random_birth
 
 __all__ = ["RandomSearch"]
 
@@ -15,9 +15,14 @@ class RandomSearch:
     """The baseline that every other strategy has to beat."""
 
     def __init__(
-        self, space: SearchSpace, directions: Mapping[str, Direction], seeds: Sequence[Proposal] = ()
+        self,
+        space: SearchSpace,
+        directions: Mapping[str, Direction],
+        seeds: Sequence[Proposal] = (),
+        *,
+        admits: Admits = anything,
     ) -> None:
-        self._ledger = Ledger(space, seeds, tuple(directions))
+        self._ledger = Ledger(space, seeds, tuple(directions), admits)
 
     def ask(self, rng: random.Random, n: int = 1) -> list[Proposal]:
         """Up to `n` new genomes."""

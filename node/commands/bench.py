@@ -12,12 +12,14 @@ from cyclopts import Parameter
 from evaluator.calibration import machine
 from evaluator.jobs import Calibration, Failure, Outcome, Result
 from evaluator.pool import PoolSettings, open_pool
+from evaluator.spaces import class_admits
 from evaluator.tasks import resolve as resolve_task
 from genome import preset
 from genome.spaces import MLP
 from node import output
 from node.batch import Request, run_batch
 from node.commands.options import Json
+from node.errors import SettingsError
 from node.service import stored_calibration
 from node.settings import Settings, resolve
 from node.text import number, summary
@@ -53,12 +55,13 @@ def bench(
 
     Example: eqmesh bench
     """
+    if seeds < 1:
+        raise SettingsError(f"--seeds must be at least 1, got {seeds}.")
     flags = {"arithmetic": arithmetic, "task": "digits", "workers": 1}
     settings = resolve(flags, folder=Path.cwd(), environ=os.environ).settings
     calibration = trio.run(_calibrate, settings, calibrate)
     genomes = [MLP.genome({**dict(preset(name).values), **changes}) for name, changes in _SHAPES]
-    if settings.arithmetic == "exact-1":
-        genomes = [g for g in genomes if g["optimizer"] != "muon" and g["credit"] != "backprop"]
+    genomes = [genome for genome in genomes if class_admits(settings.arithmetic, genome)]
     requests = [Request(genome=genome, seed=seed) for seed in range(seeds) for genome in genomes]
     results = trio.run(run_batch, settings, resolve_task("digits"), requests)
     rows = []

@@ -43,7 +43,7 @@ def compare(
     ] = None,
     split: Annotated[
         Literal["validation", "test"],
-        Parameter(help="Split to measure on. test trains on all other data: for final reports only."),
+        Parameter(help="Split to measure on. test also trains on the validation split: for final reports."),
     ] = "validation",
     plots: Annotated[Path | None, Parameter(help="Folder for plots: curves, cost, relaxation.")] = None,
     plot_format: Annotated[Literal["png", "svg"], Parameter(help="Format of the plots.")] = "png",
@@ -72,6 +72,8 @@ def compare(
         raise SettingsError(f"--seeds must be at least 1, got {seeds}.")
     if plots is not None and not isinstance(found_task, DatasetTask):
         raise SettingsError("--plots shows training, which only tasks with networks have. Leave it out.")
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)  # what cannot be written must show before the training
     # Seeds in the outer loop: a machine that slows down meanwhile slows every genome alike.
     purpose: Literal["report", "rescore"] = "report" if split == "test" else "rescore"
     requests = [

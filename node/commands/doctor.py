@@ -18,7 +18,7 @@ from evaluator.pool import PoolSettings, open_pool
 from evaluator.tasks.data import list_datasets
 from node import output
 from node.commands.options import Json
-from node.settings import Settings, calibration_path, resolve
+from node.settings import calibration_path, resolve
 
 __all__ = ["doctor"]
 
@@ -83,7 +83,10 @@ def _settings() -> Iterator[Finding]:
 
 
 def _workers() -> Iterator[Finding]:
-    settings = Settings()
+    try:
+        settings = resolve({}, folder=Path.cwd(), environ=os.environ).settings
+    except EqmeshError:
+        return  # told above
 
     async def start() -> dict[str, str]:
         pool_settings = PoolSettings(workers=1, memory_bytes=settings.worker_memory * 2**20, nice=0)
@@ -114,11 +117,12 @@ def _calibrations() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     for row in list_datasets():
-        yield Finding(
-            f"data {row.name}",
-            "ok" if row.verified else "note",
-            f"whole ({row.found})" if row.verified else f"not here: `eqmesh data fetch {row.name}`",
-        )
+        if row.verified:
+            yield Finding(f"data {row.name}", "ok", f"whole ({row.found})")
+            continue
+        damaged = any(file.state == "corrupt" for file in row.files)
+        said = "damaged" if damaged else "not here"
+        yield Finding(f"data {row.name}", "note", f"{said}: `eqmesh data fetch {row.name}`")
 
 
 def _disk() -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def evaluate(
     backend: Annotated[str, Parameter(help="Backend that must be used, or auto.")] = "auto",
     split: Annotated[
         Literal["validation", "test"],
-        Parameter(help="Split to measure on. test trains on all other data: for final reports only."),
+        Parameter(help="Split to measure on. test also trains on the validation split: for final reports."),
     ] = "validation",
     weights: Annotated[
         Path | None, Parameter(help="Folder for the trained weights (safetensors, named by SHA-256).")
@@ -73,6 +73,8 @@ def evaluate(
         preset_genome(preset, settings.task) if preset else named_genome(str(genome), Path(settings.store))
     )
     resolve_space(settings.space, found_task).check(found)
+    if not 0 <= seed < 2**63:
+        raise SettingsError(f"--seed must lie between 0 and 2^63 - 1, got {seed}.")
     request = Request(
         genome=found, seed=seed, split=split, purpose="report" if split == "test" else "rescore"
     )
@@ -120,7 +122,7 @@ def _lines(outcome: Outcome, settings: Settings) -> list[list[str]]:
             ["examples", str(outcome.examples)],
             ["weights", f"{outcome.weights} ({outcome.weights_bytes} bytes)"],
             ["checkpoints", f"{len(outcome.checkpoints)}, the last {outcome.checkpoints[-1]}"],
-            ["multiply-accumulates", number(outcome.macs)],
+            ["multiply-accumulates, at most", number(outcome.macs)],
             [
                 "measured speed",
                 f"{number(measured.samples_per_s)} samples/s, {measured.train_cpu_s:.2f} CPU s",

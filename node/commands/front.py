@@ -7,8 +7,6 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from evaluator.objectives import Objective
-from evaluator.tasks import resolve as resolve_task
 from node import output
 from node.commands.options import Json, StorePath, store_path
 from node.front import standings
@@ -17,7 +15,7 @@ from node.settings import resolve
 from node.store.records import Reader, RunRow
 from node.store.writer import RunSpec
 
-__all__ = ["front", "objectives_of", "spec_of"]
+__all__ = ["front", "spec_of"]
 
 
 def front(
@@ -39,7 +37,7 @@ def front(
         genomes = {row.genome: reader.genome(row.genome) for row in rows}
         path = reader.path
     spec = spec_of(chosen)
-    objectives = objectives_of(spec)
+    objectives = spec.objectives
     found = standings(rows)
     if json:
         result = document(spec, rows, found, objectives, genomes)
@@ -55,8 +53,3 @@ def front(
 def spec_of(run: RunRow) -> RunSpec:
     """The specification that a run began with."""
     return msgspec.json.decode(run.settings, type=RunSpec)
-
-
-def objectives_of(spec: RunSpec) -> tuple[Objective, ...]:
-    """The objectives of a run's task."""
-    return resolve_task(spec.task).objectives

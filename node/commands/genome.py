@@ -10,7 +10,9 @@ from cyclopts import Parameter
 
 from genome import Birth
 from genome import diff as differences
+from genome.spaces import MLP
 from node import output
+from node.commands.front import spec_of
 from node.commands.named import genome_of_file, named_genome
 from node.commands.options import Json, StorePath, store_path
 from node.errors import NotFoundError
@@ -126,7 +128,8 @@ def _kept_weights(store: Path, genome: str) -> Path:
         row, run = rows[0], runs[rows[0].run]
         again = (
             f" Train them again, to the same bits on a like machine: eqmesh evaluate {short(genome)} --task {run.task} "
-            f"--tier {run.tier} --seed {row.seed} --arithmetic {row.arithmetic} --weights FOLDER"
+            f"--tier {run.tier} --seed {row.seed} --arithmetic {row.arithmetic} --store {store} --weights FOLDER"
+            f"{f' --space {source}' if (source := spec_of(run).space_source) else ''}"
         )
     raise NotFoundError(f"no weights of {short(genome)} are kept beside {store}.{again}")
 
@@ -136,13 +139,21 @@ def import_(
     /,
     *,
     store: StorePath = None,
+    json: Json = False,
 ) -> None:
     """Take the genome of a JSON file into a store; the next new run of its space starts from it too.
+
+    A genome of the default space is checked now; one of a space of your own when a run of that space begins.
 
     Example: eqmesh genome import best.json
     """
     found = genome_of_file(file)
+    if found.space == MLP.id:
+        MLP.check(found)
     path = _store(store)
     with Writer(path, now=lambda: datetime.now(UTC).timestamp()) as writer:
         new = writer.import_genome(found, Birth(parents=(), operator="import/1", seed=0))
-    output.write(f"{found.id} {'is in' if new else 'was already in'} {path}")
+    if json:
+        output.write_json({"genome": found.id, "space": found.space, "new": new, "store": str(path)})
+    else:
+        output.write(f"{found.id} {'is in' if new else 'was already in'} {path}")

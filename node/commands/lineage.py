@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from genome import FORMATS, Entry, Lineage, diff
 from genome import export as to_format
 from node import output
-from node.commands.front import objectives_of, spec_of
+from node.commands.front import spec_of
 from node.commands.options import Json, StorePath, store_path
 from node.errors import SettingsError
 from node.front import front_of, standings
@@ -25,10 +25,13 @@ def _path(given: Path | None) -> Path:
 
 
 def _lineage(reader: Reader) -> Lineage:
+    """The ancestry, with what each genome reached in the task, tier and class of the run worked on last."""
     objectives: dict[str, dict[str, float]] = {}
-    for row in reader.evaluations():
-        if row.failure is None and row.purpose != "report":
-            objectives.setdefault(row.genome, row.objectives)
+    if reader.runs():
+        run = reader.run()
+        for row in reader.evaluations(task_id=run.task_id, arithmetic=run.arithmetic):
+            if row.failure is None and row.purpose != "report":
+                objectives.setdefault(row.genome, row.objectives)
     return Lineage(
         Entry(
             id=row.genome,
@@ -47,7 +50,7 @@ def _front(reader: Reader) -> list[str]:
         return []
     run = reader.run()
     found = standings(reader.evaluations(run=run.id))
-    return [standing.genome for standing in front_of(found, objectives_of(spec_of(run)))]
+    return [standing.genome for standing in front_of(found, spec_of(run).objectives)]
 
 
 def show(*, store: StorePath = None, json: Json = False) -> None:

@@ -98,8 +98,15 @@ def _conclude(state: SearchState, settings: Settings, *, json: bool) -> None:
             title=title,
         )
         output.say("mean ± standard deviation over n fresh seeds; n = 0: as selected")
+    again = [row for row in state.rows if row.purpose == "rescore"]
+    if failed := [row for row in again if row.failure]:
+        output.say(
+            f"{len(failed)} of {len(again)} scores on fresh seeds failed; the last: {failed[-1].failure}: "
+            f"{failed[-1].detail}"
+        )
     if state.stopped:
+        goes_on = "" if state.exhausted else " The same command goes on from there."
         output.say(
             f"{state.stopped}: {state.evaluations} of {state.limit} evaluations are on record in "
-            f"{settings.store}. The same command goes on from there."
+            f"{settings.store}.{goes_on}"
         )

@@ -18,17 +18,18 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
     Raises StoreError for a file that is no store, or one that a newer eqmesh wrote.
     """
-    if not path.parent.is_dir():
-        raise StoreError(
-            f"the store's folder must exist, {path.parent} does not. Make it, or name another --store."
-        )
     try:
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        _check(connection, path, empty=True)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        _migrate(connection)
+        try:
+            _check(connection, path, empty=True)
+            connection.execute("PRAGMA journal_mode = WAL")
+            # What is recorded must outlast a power cut: one fsync an evaluation.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            _migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as error:
         raise StoreError(
             f"{path} cannot be opened as a store: {error}. Name another file with --store."
@@ -44,7 +45,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, timeout=_BUSY_S, check_same_thread=False
         )
-        _check(connection, path, empty=False)
+        try:
+            _check(connection, path, empty=False)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as error:
         raise StoreError(
             f"{path} cannot be read as a store: {error}. Name another file with --store."

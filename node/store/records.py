@@ -189,6 +189,15 @@ class Reader:
                 genome=genome, born=born, birth=Birth(parents=parents, operator=operator, seed=int(seed))
             )
 
+    def imported(self, space: str) -> list[str]:
+        """Ids of the genomes of one space that were imported, whether or not they had been born here before."""
+        rows = self._connection.execute(
+            "SELECT genome FROM birth JOIN genome ON genome.id = genome WHERE operator = 'import/1' AND space = ?"
+            " ORDER BY born",
+            (space,),
+        )
+        return [str(genome) for (genome,) in rows]
+
     def events(self, *, after: int = 0) -> list[EventRow]:
         """Events with a sequence above `after`."""
         rows = self._connection.execute(

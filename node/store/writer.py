@@ -11,7 +11,8 @@ from typing import Self
 
 import msgspec
 
-from evaluator.jobs import Calibration, Failure, JobArithmetic, Result
+from evaluator.jobs import Calibration, CostLimits, Failure, JobArithmetic, Result
+from evaluator.objectives import Objective
 from genome import Birth, Genome
 from node.errors import StoreError
 from node.store.connection import open_writer
@@ -23,7 +24,12 @@ _json = msgspec.json.Encoder(order="deterministic")
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """All that decides which records a run makes; two equal ones are one run, to be continued."""
+    """What decides which records a run makes; two equal ones are one run, to be continued.
+
+    Left out are the deadline and the memory of a worker, which depend on the machine and may be raised for a run
+    that goes on; what they cut off stays on record. `objectives` are kept whole, so that a store can be read
+    without the task's code, and an old front keeps its scale.
+    """
 
     seed: int
     task: str
@@ -33,7 +39,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     space_source: str
     strategy: str
     arithmetic: JobArithmetic
-    objectives: tuple[str, ...]
+    objectives: tuple[Objective, ...]
+    limits: CostLimits
     look_behind: int | None
     baselines: tuple[str, ...]
     seeds: tuple[str, ...]
@@ -54,7 +61,8 @@ class Writer:
     def __init__(self, path: Path, *, now: Callable[[], float]) -> None:
         self.path = path
         self._now = now
-        self._lock = _take_lock(path)
+        # By its real name: two names of one file must not have two writers.
+        self._lock = _take_lock(path.resolve())
         try:
             self._connection = open_writer(path)
         except StoreError:
@@ -78,6 +86,18 @@ class Writer:
     def weights_folder(self) -> Path:
         """Where this store keeps weights, by content hash."""
         return self.path.with_name(f"{self.path.name}.weights")
+
+    def weights_of_others(self, run: int) -> set[str]:
+        """Hashes of the weights that evaluations of other runs left."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT weights FROM evaluation WHERE run <> ? AND weights IS NOT NULL", (run,)
+        )
+        return {str(weights) for (weights,) in rows}
+
+    def recorded_weights(self) -> set[str]:
+        """Hashes of all weights that evaluations left."""
+        rows = self._connection.execute("SELECT DISTINCT weights FROM evaluation WHERE weights IS NOT NULL")
+        return {str(weights) for (weights,) in rows}
 
     def begin_run(self, spec: RunSpec) -> tuple[int, RunSpec]:
         """Id of the run with this specification, made if it is new, and the specification it began with."""
@@ -122,7 +142,7 @@ class Writer:
     ) -> EvaluationRow:
         """Write one finished evaluation in one transaction; gives its row.
 
-        Raises StoreError if this ask of the run is on record already.
+        Raises StoreError where the file cannot be written.
         """
         row = EvaluationRow(
             id=self._next_evaluation(),
@@ -242,6 +262,8 @@ class _Transaction:
 
 def _take_lock(path: Path) -> int:
     """An exclusive lock beside the store, which the kernel frees when this process ends."""
+    if path.is_dir():
+        raise StoreError(f"a store is a file, {path} is a folder. Name a file with --store.")
     if not path.parent.is_dir():
         raise StoreError(
             f"the store's folder must exist, {path.parent} does not. Make it, or name another --store."

@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from eqmesh import EqmeshError
-from evaluator.jobs import Outcome
+from evaluator.jobs import CostLimits, Outcome
 from evaluator.tasks import resolve, task_id
 from genome import Birth, preset
 from genome.spaces import MLP
@@ -53,8 +53,7 @@ def spec() -> RunSpec:
     return RunSpec(
         seed=1, task="digits", task_id=task_id(task, task.tier()), tier=task.default_tier, space=MLP.id,
         space_source="", strategy="random", arithmetic="fp32",
-        objectives=tuple(objective.name for objective in task.objectives), look_behind=None, baselines=(),
-        seeds=(), population=32,
+        objectives=task.objectives, limits=CostLimits(), look_behind=None, baselines=(), seeds=(), population=32,
     )  # fmt: skip
 
 

@@ -71,6 +71,26 @@ async def test_a_killed_worker_is_a_failure_and_is_replaced(pool: Pool) -> None:
     assert await works_again(pool)
 
 
+async def test_a_worker_that_ended_while_idle_costs_no_job(pool: Pool) -> None:
+    assert await works_again(pool)
+    (worker,) = pool._running
+    os.kill(worker.process.pid, signal.SIGKILL)
+    await worker.process.wait()
+    assert await works_again(pool)
+
+
+async def test_a_worker_that_is_killed_while_it_starts_is_started_again(pool: Pool) -> None:
+    (worker,) = pool._running
+    assert worker.ready is None
+    os.kill(worker.process.pid, signal.SIGKILL)
+    assert await works_again(pool)
+
+
+def test_a_pool_without_workers_is_refused() -> None:
+    with pytest.raises(EvaluatorError, match="at least one worker"):
+        PoolSettings(workers=0)
+
+
 async def test_a_cancelled_job_leaves_no_worker_behind() -> None:
     async with open_pool(PoolSettings(workers=1, nice=0)) as pool:
         assert await works_again(pool)
@@ -116,7 +136,7 @@ async def test_a_worker_ends_with_its_parent() -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "said"),
     [
-        (lambda: job(task_id="0" * 64), "error", "same version of the task"),
+        (lambda: job(task_id="0" * 64), "environment", "same version of the task"),
         (lambda: job(genome_id="0" * 64), "error", "its bytes are"),
         (lambda: msgspec.structs.replace(job(), genome=b"\xc1"), "refused", "MessagePack"),
         (lambda: job(limits=CostLimits(bytes=1)), "refused", "at most 1 bytes"),

@@ -289,7 +289,12 @@ class TestNsga2:
         strategy = Nsga2(CURVE, CURVE_DIRECTIONS, population=16)
         strategy.tell([record(proposal, curve) for proposal in strategy.ask(random.Random(0), 16)])
         operators = [proposal.birth.operator for proposal in strategy.ask(random.Random(1), 400)]
-        assert operators.count("cross/1") > operators.count("mutate/1") > operators.count("random/1") > 20
+        assert (
+            min(operators.count("cross/1"), operators.count("mutate/1"))
+            > 100
+            > operators.count("random/1")
+            > 12
+        )
 
     def test_it_starts_with_random_genomes_but_evolves_as_soon_as_it_can(self) -> None:
         strategy = Nsga2(CURVE, CURVE_DIRECTIONS, population=8)

@@ -174,6 +174,23 @@ def test_the_test_split_is_opened_by_a_report_alone(run: Run) -> None:
     code, out, _ = run("evaluate", "--preset", "shallow", "--tier", "smoke", "--split", "test", "--json")
     found = json.loads(out)
     assert (code, found["split"], found["purpose"], found["examples"]) == (0, "test", "report", 360)
+    assert found["curve"] == []  # scored once: nothing to choose the best epoch by
+    code, _, err = run(
+        "compare",
+        "--presets",
+        "shallow",
+        "--tier",
+        "smoke",
+        "--seeds",
+        "1",
+        "--split",
+        "test",
+        "--plots",
+        "p",
+    )
+    assert code == 0
+    assert "curves" not in err
+    assert "cost.png" in err
 
 
 def test_a_comparison_has_intervals_and_plots(run: Run, tmp_path: Path) -> None:
@@ -246,7 +263,7 @@ def test_missing_data_name_the_command_that_gets_them(
         (("search", "--tier", "hughe"), "standard"),
         (("search", "--strategy", "nsga3"), "nsga2"),
         (("search", "--evaluations", "0"), ">= 1"),
-        (("search", "--space", "tests.support.tasks:TINY"), "'depth' is missing"),
+        (("search", "--space", "tests.support.tasks:TINY"), "gave KeyError('depth')"),
         (("evaluate",), "--preset"),
         (("evaluate", "--preset", "shalow"), "shallow"),
         (("evaluate", "nowhere.json"), "nowhere.json"),

