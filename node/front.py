@@ -7,7 +7,7 @@ import msgspec
 
 from evaluator.objectives import Objective, directions, unit_point
 from genome.pareto import hypervolume, nondominated
-from node.store.records import EvaluationRow
+from node.store.rows import EvaluationRow
 
 __all__ = ["Standing", "front_of", "hypervolume_of", "standings"]
 

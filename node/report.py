@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from evaluator.objectives import Objective
 from genome import Genome
 from node.front import Standing, front_of, hypervolume_of
-from node.store.records import EvaluationRow
-from node.store.writer import RunSpec
+from node.store.rows import EvaluationRow, RunSpec
 from node.text import number, short, summary
 
 __all__ = ["document", "front_header", "front_row", "front_rows"]

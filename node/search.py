@@ -18,8 +18,8 @@ from genome import Genome
 from node.errors import SearchError
 from node.front import Standing, front_of, hypervolume_of, standings
 from node.schedule import Ask, Done, Schedule, evaluation_seed
-from node.store.records import EvaluationRow
-from node.store.writer import RunSpec, Writer
+from node.store.rows import EvaluationRow, RunSpec
+from node.store.writer import Writer
 
 __all__ = ["Observer", "SearchLoop", "SearchState"]
 

@@ -21,7 +21,8 @@ from node.schedule import Done, Schedule
 from node.search import Observer, SearchLoop, SearchState
 from node.settings import Settings, calibration_path
 from node.store.records import Reader
-from node.store.writer import RunSpec, Writer
+from node.store.rows import RunSpec
+from node.store.writer import Writer
 
 __all__ = ["cost_limits", "run_search", "stored_calibration", "worker_count"]
 

@@ -16,7 +16,7 @@ from node.front import Standing, hypervolume_of
 from node.output import say
 from node.report import front_header, front_row
 from node.search import SearchState
-from node.store.records import EvaluationRow
+from node.store.rows import EvaluationRow
 from node.text import number, short, summary
 
 __all__ = ["LineWatcher", "LiveWatcher"]

@@ -12,8 +12,8 @@ from node.commands.options import Json, StorePath, store_path
 from node.front import standings
 from node.report import document, front_header, front_rows
 from node.settings import resolve
-from node.store.records import Reader, RunRow
-from node.store.writer import RunSpec
+from node.store.records import Reader
+from node.store.rows import RunRow, RunSpec
 
 __all__ = ["front", "spec_of"]
 

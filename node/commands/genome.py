@@ -17,7 +17,8 @@ from node.commands.named import genome_of_file, named_genome
 from node.commands.options import Json, StorePath, store_path
 from node.errors import NotFoundError
 from node.settings import resolve
-from node.store.records import EvaluationRow, Reader
+from node.store.records import Reader
+from node.store.rows import EvaluationRow
 from node.store.writer import Writer
 from node.text import number, short, summary
 

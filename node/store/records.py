@@ -11,62 +11,11 @@ from evaluator.jobs import Failure, Outcome, Result
 from genome import Birth, Genome
 from node.errors import NotFoundError
 from node.store.connection import open_reader
+from node.store.rows import BirthRow, EvaluationRow, EventRow, RunRow
 
 __all__ = ["BirthRow", "EvaluationRow", "EventRow", "Reader", "RunRow"]
 
 _PREFIX = 6
-
-
-class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, and how many evaluations of it are recorded. `settings` is the RunSpec as JSON."""
-
-    id: int
-    seed: int
-    task: str
-    task_id: str
-    tier: str
-    space: str
-    strategy: str
-    arithmetic: str
-    settings: str
-    created_at: float
-    evaluations: int
-    failures: int
-
-
-class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One finished evaluation without its curve and telemetry. `objectives` is empty for a failure."""
-
-    id: int
-    run: int
-    ask: int
-    purpose: str
-    genome: str
-    task_id: str
-    seed: int
-    arithmetic: str
-    failure: str | None
-    detail: str | None
-    weights: str | None
-    finished_at: float
-    objectives: dict[str, float]
-
-
-class BirthRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One birth; `born` is its place in the order of births of this store."""
-
-    genome: str
-    born: int
-    birth: Birth
-
-
-class EventRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the append-only log; `body` is JSON."""
-
-    seq: int
-    at: float
-    kind: str
-    body: str
 
 
 class Reader:

@@ -1,7 +1,6 @@
 """The one writer of a store: each evaluation goes in whole (genome, birth, result, event) or not at all."""
 
 import fcntl
-import hashlib
 import os
 import sqlite3
 import types
@@ -11,45 +10,15 @@ from typing import Self
 
 import msgspec
 
-from evaluator.jobs import Calibration, CostLimits, Failure, JobArithmetic, Result
-from evaluator.objectives import Objective
+from evaluator.jobs import Calibration, Failure, Result
 from genome import Birth, Genome
 from node.errors import StoreError
 from node.store.connection import open_writer
-from node.store.records import EvaluationRow
+from node.store.rows import EvaluationRow, RunSpec
 
-__all__ = ["RunSpec", "Writer"]
+__all__ = ["Writer"]
 
 _json = msgspec.json.Encoder(order="deterministic")
-
-
-class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides which records a run makes; two equal ones are one run, to be continued.
-
-    Left out are the deadline and the memory of a worker, which depend on the machine and may be raised for a run
-    that goes on; what they cut off stays on record. `objectives` are kept whole, so that a store can be read
-    without the task's code, and an old front keeps its scale.
-    """
-
-    seed: int
-    task: str
-    task_id: str
-    tier: str
-    space: str
-    space_source: str
-    strategy: str
-    arithmetic: JobArithmetic
-    objectives: tuple[Objective, ...]
-    limits: CostLimits
-    look_behind: int | None
-    baselines: tuple[str, ...]
-    seeds: tuple[str, ...]
-    population: int
-
-    @property
-    def key(self) -> str:
-        """SHA-256 of the whole specification, but for the imported seeds."""
-        return hashlib.sha256(_json.encode(msgspec.structs.replace(self, seeds=()))).hexdigest()
 
 
 class Writer:

@@ -27,8 +27,9 @@ from genome import Birth, preset
 from genome.spaces import MLP
 from genome.variation import draw
 from node.front import front_of, hypervolume_of, standings
-from node.store.records import EvaluationRow, Reader
-from node.store.writer import RunSpec, Writer
+from node.store.records import Reader
+from node.store.rows import EvaluationRow, RunSpec
+from node.store.writer import Writer
 from tests.bench.report import (
     ROOT,
     Cell,

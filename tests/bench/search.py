@@ -24,7 +24,7 @@ from node.front import front_of, hypervolume_of, standings
 from node.search import SearchState
 from node.service import run_search
 from node.settings import Settings, calibration_path
-from node.store.records import EvaluationRow
+from node.store.rows import EvaluationRow
 from tests.bench.report import Cell, Column, Figure, Report, Table, arguments, finish, origin
 
 __all__ = ["Silent"]

@@ -21,7 +21,8 @@ import msgspec
 from evaluator.jobs import Outcome, Progress
 from genome import Genome
 from node.search import SearchState
-from node.store.records import EvaluationRow, Reader
+from node.store.records import Reader
+from node.store.rows import EvaluationRow
 from tests.bench.report import ROOT, Cell, Column, Figure, Origin, Report, Table, arguments, finish, origin
 
 _STAMP = "stamp "

@@ -2,7 +2,7 @@ import pytest
 
 from evaluator.objectives import Objective
 from node.front import front_of, hypervolume_of, standings
-from node.store.records import EvaluationRow
+from node.store.rows import EvaluationRow
 
 GOOD = Objective(name="good", unit="1", direction="max", worst=0.0, best=1.0)
 CHEAP = Objective(name="cheap", unit="1", direction="min", worst=1.0, best=0.0)

@@ -13,7 +13,8 @@ from genome import Birth, Genome, preset, preset_birth
 from node.errors import NotFoundError, StoreError
 from node.store.connection import newest_schema
 from node.store.records import Reader
-from node.store.writer import RunSpec, Writer
+from node.store.rows import RunSpec
+from node.store.writer import Writer
 from tests.support.jobs import CALIBRATION, job
 from tests.support.outcomes import outcome
 
