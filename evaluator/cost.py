@@ -162,6 +162,9 @@ def _count_cap(tally: _Tally, m: int, n: int) -> None:
         tally.product(short, short, short, 10)
     else:
         tally.product(long, 16, short, 2 * 9)
+        # The check that nothing is left beyond the cap: a Gram matrix and its Cholesky factor.
+        tally.product(short, short, long, 1)
+        tally.product(short, short, short, 1)
     tally.sweep(short * long, 10)
 
 

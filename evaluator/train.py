@@ -140,6 +140,7 @@ def train(
         free, nudged, first = free + taken.free_steps, nudged + taken.nudged_steps, last
         if last in boundaries:
             state = learner.state()
+            _check_finite(state, plan, last)
             hashes.append(fingerprint(state))
             if on_state is not None:
                 on_state(last, state)
@@ -158,6 +159,18 @@ def train(
         train_wall_s=meter.wall,
         peak_bytes=peak,
     )
+
+
+def _check_finite(state: State, plan: Plan, step: int) -> None:
+    """Raise DivergedError for a state that is not finite: what a step made of it, a report shows a step later."""
+    if not all(
+        np.isfinite(array).all() for name, array in state.items() if name != "step" and "clock" not in name
+    ):
+        raise DivergedError(
+            f"of {plan.steps} training steps, states or weights are",
+            step,
+            "Lower the learning rate or the nudge, or cap the spectral norm.",
+        )
 
 
 def _point(plan: Plan, step: int, accuracy: float, residual: float, cpu_s: float) -> CurvePoint:

@@ -140,6 +140,11 @@ class Bfloat16(Arithmetic):
         value = self.zeros(units, samples)
         return Signal(value, value.bfloat16())
 
+    def input(self, samples: int, units: int) -> Signal:
+        """Return a zero input (samples, units), in bfloat16 alone: nothing reads it in float32."""
+        operand = torch.zeros((*self.lead, samples, units), dtype=torch.bfloat16)
+        return Signal(operand, operand)
+
     def weight(self, master: Tensor) -> Signal:
         """Return the signal of a parameter whose float32 master copy is `master`."""
         return Signal(master, master.bfloat16())

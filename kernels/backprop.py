@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from kernels.arithmetic import Arithmetic, Bfloat16, Op, run
+from kernels.buffers import CHUNK, BySize, in_chunks
 from kernels.diagnostics import Diagnostics
 from kernels.errors import DivergedError, KernelError
 from kernels.inputs import class_tensor, input_tensor, one_hot
-from kernels.learner import DIVERGED_HINT, Array, StepReport, check_learner, check_step
+from kernels.learner import DIVERGED_HINT, Array, StepReport, check_learner, check_rows, check_step
 from kernels.making import make_optimizers
 from kernels.parameters import Parameters
 from kernels.rules import ArithmeticName, OptimizerSettings
@@ -26,8 +27,6 @@ from kernels.spectral import spectral_norm
 from kernels.topology import Topology, bias_name, weight_name
 
 __all__ = ["BackpropLearner"]
-
-CHUNK = 256
 
 
 class Pass:
@@ -132,7 +131,7 @@ class BackpropLearner:
         self._batch = batch
         self._failed_at = 0
         self._steps = 0
-        self._passes: dict[int, Pass] = {}
+        self._passes = BySize(self._make_pass, batch)
         with torch.inference_mode():
             self._arithmetic = Bfloat16() if arithmetic == "bf16" else Arithmetic()
             self._parameters = Parameters(topology, self._arithmetic, [parameters])
@@ -140,13 +139,11 @@ class BackpropLearner:
         self._refresh = self._arithmetic.refresh(self._parameters.flat)
         self._bias_gradient = self._parameters.gradient[self._parameters.bias_start :]
 
-    def _pass(self, rows: int) -> Pass:
-        if rows not in self._passes:
-            self._passes[rows] = Pass(self._topology, self._arithmetic, self._parameters, rows)
-        return self._passes[rows]
+    def _make_pass(self, rows: int) -> Pass:
+        return Pass(self._topology, self._arithmetic, self._parameters, rows)
 
     def _gradient(self, x: Tensor, y: Tensor) -> None:
-        buffers = self._pass(x.shape[0])
+        buffers = self._passes[x.shape[0]]
         self._arithmetic.take(buffers.x, x)
         one_hot(buffers.target, y)
         run(buffers.forward)
@@ -177,14 +174,11 @@ class BackpropLearner:
         """Return the output layer (n, classes) for `x` (n, n_0), any n."""
         inputs = input_tensor(x, self._topology.sizes[0])
         scores = np.empty((inputs.shape[0], self._topology.sizes[-1]), dtype=np.float32)
-        padded = torch.zeros(CHUNK, inputs.shape[1])
-        buffers = self._pass(CHUNK)
-        for start in range(0, len(scores), CHUNK):
-            part = inputs[start : start + CHUNK]
-            padded[: len(part)] = part
-            self._arithmetic.take(buffers.x, padded)
+        buffers = self._passes[CHUNK]
+        for rows, chunk in in_chunks(inputs):
+            self._arithmetic.take(buffers.x, chunk)
             run(buffers.forward)
-            scores[start : start + CHUNK] = buffers.output.T[: len(part)].numpy()
+            scores[rows] = buffers.output.T[: rows.stop - rows.start].numpy()
         return scores
 
     def parameters(self) -> dict[str, Array]:
@@ -203,13 +197,18 @@ class BackpropLearner:
 
     @torch.inference_mode()
     def diagnose(self, x: Array, y: Array) -> Diagnostics:
-        """Return weight and gradient norms; a feed-forward network has nothing to settle."""
+        """Return weight and gradient norms; a feed-forward network has nothing to settle.
+
+        Raises KernelError for a batch that no step would take.
+        """
         inputs = input_tensor(x, self._topology.sizes[0])
+        check_rows(inputs.shape[0], self._batch)
         self._gradient(inputs, class_tensor(y, (inputs.shape[0],)))
         unit = 1.0 / inputs.shape[0]
         gradients = self._parameters.gradient_views
         norms = {name: float(gradient.double().norm()) * unit for name, gradient in gradients.items()}
         healthy = all(math.isfinite(norm) for norm in norms.values())
+        healthy = healthy and bool(torch.isfinite(self._parameters.flat.value).all())
         weights = {name: view.value for name, view in self._parameters.views.items() if view.value.dim() == 2}
         return Diagnostics(
             free_energy=(),

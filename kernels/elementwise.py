@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from kernels.arithmetic import Op, run
+from kernels.errors import KernelError
 from kernels.exact import round_to_grid, rounding_anchor
+from kernels.learner import Array
 from kernels.optimizers import ADAM_BETAS, ADAM_EPSILON
 from kernels.parameters import Parameters
 from kernels.rules import OptimizerSettings
@@ -65,6 +67,18 @@ class WeightGrid:
     def settle(self, weights: Tensor) -> list[Op]:
         """Bring float64 `weights` onto the grid in place, ties to even."""
         return [*round_to_grid(weights, self.bits), partial(weights.clamp_, -self.limit, self.limit)]
+
+    def check(self, weights: Array) -> None:
+        """Raise KernelError unless all `weights` lie on the grid."""
+        values = np.asarray(weights, dtype=np.float64)
+        steps = np.ldexp(values, self.bits)
+        wrong = (steps != np.rint(steps)) | ~(np.abs(values) <= self.limit)
+        if wrong.any():
+            raise KernelError(
+                f"exact-1 keeps parameters at multiples of 2**-{self.bits} inside [-{self.limit}, {self.limit}], got "
+                f"{values[wrong][0]} in a state. Load a state that exact-1 saved, or make a learner of the parameters, "
+                "which brings them onto the grid."
+            )
 
 
 def step_bits(rate: float, bits: int) -> int:
@@ -164,9 +178,16 @@ class ElementwiseAdam:
             bound = self._hold(self._grid, bound + LARGEST_RATIO * scale * max(self._rates))
         self._clock.copy_(torch.tensor([p, q, count, bound], dtype=torch.float64))
 
+    def distrust(self) -> None:
+        """Raise the bound on the weights to what they show: one that was loaded need not hold."""
+        *_, bound = self._clock.tolist()
+        shown = float(self._weights.abs().max())
+        self._clock[-1] = max(shown, bound)
+
     def _hold(self, grid: WeightGrid, bound: float) -> float:
         # Clamping matters only once a weight may have passed the limit: a bound is kept to save the pass.
-        if bound > grid.limit:
+        # `not <=`: a NaN must not save it.
+        if not bound <= grid.limit:
             self._weights.clamp_(-grid.limit, grid.limit)
             bound = float(self._weights.abs().max())
         return bound

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from kernels.arithmetic import Arithmetic, Bfloat16, run
+from kernels.buffers import CHUNK, BySize, in_chunks
 from kernels.contrast import distance
-from kernels.elementwise import WeightGrid
+from kernels.elementwise import ElementwiseAdam, WeightGrid
 from kernels.errors import KernelError
 from kernels.exact import WEIGHT_LIMIT, Exact, check_batch, grid_clip, weight_bits
 from kernels.learner import Array, check_learner, check_step
@@ -24,7 +25,6 @@ from kernels.workspace import Workspace
 __all__ = ["Engine"]
 
 CLASSES: Mapping[ArithmeticName, type[Arithmetic]] = {"fp32": Arithmetic, "bf16": Bfloat16, "exact-1": Exact}
-CHUNK = 256
 
 
 class Engine:
@@ -67,7 +67,7 @@ class Engine:
             recurrent = [self.parameters.views[weight_name(*edge)].value for edge in topology.recurrent]
             self._caps = [make_cap(weight, caps) for weight in recurrent]
         self._refresh = self.arithmetic.refresh(self.parameters.flat)
-        self._workspaces: dict[int, Workspace] = {}
+        self._workspaces = BySize(self._make_workspace, batch)
         self.steps = 0
         self._bias_gradient = self.parameters.gradient[..., self.parameters.bias_start :]
         self._health = torch.zeros(self.arithmetic.lead, dtype=self.arithmetic.dtype)
@@ -78,25 +78,27 @@ class Engine:
 
     def workspace(self, rows: int) -> Workspace:
         """Return the buffers for batches of `rows` samples, allocated on first use."""
-        if rows not in self._workspaces:
-            self._workspaces[rows] = Workspace(
-                self.topology,
-                self.arithmetic,
-                self.parameters.views,
-                self.parameters.gradient_views,
-                self._rules,
-                rows,
-            )
         return self._workspaces[rows]
+
+    def _make_workspace(self, rows: int) -> Workspace:
+        return Workspace(
+            self.topology,
+            self.arithmetic,
+            self.parameters.views,
+            self.parameters.gradient_views,
+            self._rules,
+            rows,
+        )
 
     @torch.inference_mode()
     def step(
         self, x: Tensor, y: Tensor, *, scale: float, sign: int | Tensor
     ) -> tuple[Settled, Settled, Tensor]:
-        """Learn from a batch; return how both phases settled, and a number ([P]) that is finite where all went well.
+        """Learn from a batch; return how both phases settled, and a number ([P]) that tells of numbers gone astray.
 
         It is the sum of all gradients of biases, each of which sums what the states of a layer or the mistakes have
-        become: what is not finite shows in it.
+        become: a NaN that the batch met on its way shows in it. An infinite parameter need not, where a clip or the
+        softmax keeps what follows finite; and what this step makes of the parameters shows in the next.
         """
         assert torch.is_inference_mode_enabled(), "an EP path never records a graph"
         rows = x.shape[-2]
@@ -117,20 +119,16 @@ class Engine:
 
     @torch.inference_mode()
     def scores(self, x: Tensor) -> Tensor:
-        """Return the scores ([P,] n, classes) of the free phase for `x` ([P,] n, n_0), any n."""
-        total = x.shape[-2]
-        out = torch.empty(
-            (*self.arithmetic.lead, total, self.topology.sizes[-1]), dtype=self.arithmetic.dtype
-        )
+        """Return the scores ([P,] n, classes) of the free phase for `x` ([P,] n, n_0), any n.
+
+        Samples settle in chunks of 256; where the phase has a tolerance, those of a chunk stop together.
+        """
+        out = torch.empty((*x.shape[:-1], self.topology.sizes[-1]), dtype=self.arithmetic.dtype)
         workspace = self.workspace(CHUNK)
-        padded = torch.zeros((*self.arithmetic.lead, CHUNK, x.shape[-1]))
-        for start in range(0, total, CHUNK):
-            part = x[..., start : start + CHUNK, :]
-            rows = part.shape[-2]
-            padded[..., :rows, :] = part
-            workspace.load(padded, None)
+        for rows, chunk in in_chunks(x):
+            workspace.load(chunk, None)
             workspace.relax(measured=False)
-            out[..., start : start + rows, :] = workspace.scores.mT[..., :rows, :]
+            out[..., rows, :] = workspace.scores.mT[..., : rows.stop - rows.start, :]
         return out
 
     def state(self) -> dict[str, Array]:
@@ -139,8 +137,12 @@ class Engine:
 
     @torch.inference_mode()
     def load(self, state: Mapping[str, Array]) -> None:
-        """Continue from a `state`; raises KernelError for one of another network or optimizer."""
-        self.steps = load_state(self.parameters, [*self._optimizers, *self._caps], state)
+        """Continue from a `state`; raises KernelError for one of another network, optimizer or weight grid."""
+        check = None if self._grid is None else self._grid.check
+        self.steps = load_state(self.parameters, [*self._optimizers, *self._caps], state, check=check)
+        for optimizer in self._optimizers:
+            if isinstance(optimizer, ElementwiseAdam):
+                optimizer.distrust()
 
 
 def exact_grid(

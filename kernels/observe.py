@@ -9,6 +9,7 @@ from kernels.contrast import distance
 from kernels.diagnostics import WATCHED_SWEEPS, Diagnostics, classify
 from kernels.energy import energy, total_energy
 from kernels.engine import Engine
+from kernels.learner import check_rows
 from kernels.phases import NudgedPhase, Phase
 from kernels.rules import Relaxation
 from kernels.settle import sweep
@@ -41,16 +42,24 @@ def _sample(phase: Phase) -> Tensor:
 
 @torch.inference_mode()
 def observe(engine: Engine, x: Tensor, y: Tensor) -> Diagnostics:
-    """Settle a batch under observation; the engine's parameters and slots stay as they are."""
+    """Settle a batch under observation; the engine's parameters and slots stay as they are.
+
+    A random-sign nudge is watched at its positive sign. Raises KernelError for a batch that no step would take.
+    """
+    check_rows(x.shape[0], engine.batch)
     workspace = engine.workspace(x.shape[0])
     rule = workspace.rule
     workspace.load(x, y)
+    workspace.aim(1)
     run(workspace.begin)
     free_energy, free_residual, states = watch(
         workspace.free, rule.free, max(rule.free.steps, WATCHED_SWEEPS)
     )
     trajectory = torch.stack(states).numpy().astype(np.float64)
     verdict, period = classify(free_residual, trajectory)
+    if not bool(torch.isfinite(engine.parameters.flat.value).all()):
+        # A clip may hide it from the states.
+        verdict, period = "diverged", None
 
     workspace.relax(measured=False)
     run(workspace.compare)

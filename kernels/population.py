@@ -74,7 +74,7 @@ class PopulationLearner:
         classes = class_tensor(y, inputs.shape[:2])
         if signs is not None and len(signs) != self.size:
             raise KernelError(f"signs must be one for each of {self.size} networks, got {len(signs)}.")
-        sign = torch.tensor(signs or [1] * self.size).view(-1, 1, 1)
+        sign = torch.tensor([1] * self.size if signs is None else [*signs]).view(-1, 1, 1)
         free, nudged, health = self._engine.step(inputs, classes, scale=scale, sign=sign)
         return PopulationReport(free.steps, nudged.steps, np.isfinite(health.numpy()))
 

@@ -91,11 +91,18 @@ class Rule:
         _expect(self.nudged.steps >= 1, "the nudged phase needs at least 1 step, got 0.")
 
     def check(self, topology: Topology) -> None:
-        """Raise KernelError where `topology` cannot be nudged so: an "mse" output needs |beta| < 1."""
+        """Raise KernelError where `topology` cannot be nudged so.
+
+        The nudged state of an "mse" output divides by 1 + beta: |beta| must be below 1, and below .5 where an estimate
+        nudges away from the target, since that phase diverges from there on.
+        """
+        if topology.output != "mse" or self.estimate == "linearised":
+            return
+        bound = 1.0 if self.estimate == "one-sided" else 0.5
         _expect(
-            topology.output != "mse" or self.estimate == "linearised" or self.beta < 1,
-            f"with an mse output |beta| must be below 1 (the nudged output divides by 1 + beta), got {self.beta}. "
-            "Use 0.5 or less.",
+            self.beta < bound,
+            f"with an mse output |beta| must be below {bound:g} for the estimate {self.estimate!r} (the nudged output "
+            f"divides by 1 + beta), got {self.beta}. Use less than 0.5.",
         )
 
 
@@ -104,9 +111,9 @@ class OptimizerSettings:
     """How gradients become steps.
 
     `rate` is the learning rate; `momentum` that of sgd and muon; `weight_decay` the decoupled decay of adamw
-    (per unit of rate); `ns_steps` the Newton-Schulz iterations of muon and `bias_rate` the Adam rate of its
-    biases. `spectral_cap` bounds the spectral norm of every state-to-state weight after each step. Adam uses
-    betas .9 and .999 and epsilon 1e-8 (Kingma & Ba 2015).
+    (per unit of rate), of weights and biases alike; `ns_steps` the Newton-Schulz iterations of muon and `bias_rate`
+    the Adam rate of its biases. `spectral_cap` bounds the spectral norm of every state-to-state weight after each
+    step. Adam uses betas .9 and .999 and epsilon 1e-8 (Kingma & Ba 2015).
     """
 
     name: OptimizerName = "adam"

@@ -1,17 +1,12 @@
 """Relaxation: sweeps over the layers of a phase, and when they stop."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from kernels.arithmetic import Op, run
 from kernels.phases import Phase
 from kernels.rules import Relaxation
 
 __all__ = ["Relaxer", "Settled", "sweep", "sweep_order"]
-
-Receive = Callable[[int, Tensor], list[Op]]
 
 
 @dataclass(frozen=True, slots=True)

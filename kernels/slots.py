@@ -1,6 +1,6 @@
 """What a learner must remember to continue bit for bit, as named arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.arithmetic import run
-from kernels.errors import KernelError
-from kernels.learner import Array
+from kernels.learner import Array, check_state
 from kernels.parameters import Parameters
 
 __all__ = ["Remembers", "load_state", "read_state"]
@@ -34,15 +33,23 @@ def read_state(parameters: Parameters, holders: Sequence[Remembers], steps: int)
     return held | {"step": np.array(steps)}
 
 
-def load_state(parameters: Parameters, holders: Sequence[Remembers], state: Mapping[str, Array]) -> int:
-    """Take over a state and return its number of steps; raises KernelError for one of another network."""
+def load_state(
+    parameters: Parameters,
+    holders: Sequence[Remembers],
+    state: Mapping[str, Array],
+    *,
+    check: Callable[[Array], None] | None = None,
+) -> int:
+    """Take over a state and return its number of steps.
+
+    Raises KernelError, before anything has changed, for the state of another network and for parameters that are not
+    finite; `check` may refuse parameters too.
+    """
     slots = _slots(parameters, holders)
     expected = {name: tuple(slot.shape) for name, slot in slots.items()} | {"step": ()}
-    came = {name: np.shape(array) for name, array in state.items()}
-    if came != expected:
-        raise KernelError(
-            f"this state belongs to another network or optimizer: expected {expected}, got {came}."
-        )
+    check_state(expected, state, ["parameters"])
+    if check is not None:
+        check(state["parameters"])
     for name, slot in slots.items():
         slot.copy_(torch.from_numpy(np.array(state[name])))
     run(parameters.arithmetic.refresh(parameters.flat))

@@ -1,4 +1,4 @@
-"""Spectral norms, and a cap on them that clips only the top singular directions.
+"""Spectral norms, and a cap on them: every singular direction above the cap is clipped, the others stay.
 
 The norm of the state-to-state weights sets how fast a network settles; clipping the directions beyond the cap
 leaves the rest of the matrix alone, where rescaling it would shrink what is learned.
@@ -18,14 +18,50 @@ DEGREE = 8
 ROUNDS = 12
 # Clipped values come to rest this far below the cap, so that what grows is found before it has passed it.
 MARGIN = 0.02
+# A norm passes for capped up to this share beyond the cap.
+SLACK = 2.0**-11
+# One is enough, but for values so large that the clipped part is lost in their rounding: each takes 15 digits off.
+DECOMPOSITIONS = 3
+LARGEST_POWER = 1e30
 
 
 def spectral_norm(matrix: Tensor) -> Tensor:
-    """Return the largest singular value of `matrix` (..., rows, columns), by its Gram matrix in float64."""
-    wide = matrix.double()
+    """Return the largest singular value of `matrix` (..., rows, columns), by its Gram matrix in float64.
+
+    NaN for a matrix that is not finite throughout.
+    """
+    finite = finite_networks(matrix)
+    wide = torch.where(finite[..., None, None], matrix, 0.0).double()
     gram = wide @ wide.mT if matrix.shape[-2] <= matrix.shape[-1] else wide.mT @ wide
     values: Tensor = torch.linalg.eigvalsh(gram)
-    return values[..., -1].clamp_min(0.0).sqrt()
+    return torch.where(finite, values[..., -1].clamp_min(0.0).sqrt(), torch.nan)
+
+
+def finite_networks(weight: Tensor) -> Tensor:
+    """Return which networks' matrices (..., rows, columns) are finite throughout; decompositions raise on others."""
+    finite: Tensor = torch.isfinite(weight).all(-1).all(-1)
+    return finite
+
+
+def excess(wide: Tensor, cap: Tensor, rest: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Return sum (sigma - rest) u v^T over the singular values of `wide` above `cap`, and its right vectors.
+
+    The sum is None where there is none above; right vectors are columns, not normalised, those of the largest values
+    first. `wide` (..., rows, columns) is in float64; `cap` and `rest` are (..., 1). By the smaller Gram matrix: the
+    float32 divide-and-conquer SVD of some LAPACKs loses the orthogonality of vectors whose values are all but equal,
+    as they are after an orthogonal step.
+    """
+    tall = wide.shape[-2] > wide.shape[-1]
+    squares: Tensor
+    squares, vectors = torch.linalg.eigh(wide.mT @ wide if tall else wide @ wide.mT)
+    right = (vectors if tall else wide.mT @ vectors).flip(-1)
+    values = squares.clamp_min(0.0).sqrt()
+    if bool((values[..., -1:] <= cap).all()):
+        return None, right
+    # (1 - rest/sigma) along the directions beyond the cap, nothing along the others.
+    share = torch.where(values > cap, 1.0 - rest / values, 0.0).unsqueeze(-2)
+    projector = (vectors * share) @ vectors.mT
+    return wide @ projector if tall else projector @ wide, right
 
 
 def make_cap(weight: Tensor, caps: Sequence[float]) -> "ExactCap | SpectralCap":
@@ -45,18 +81,12 @@ class ExactCap:
 
     def apply(self) -> None:
         """Clip what has passed the cap: W <- W - sum (sigma - cap) u v^T."""
-        # A network that diverged keeps its NaN; a decomposition of them would raise, and take neighbours along.
-        wide = torch.nan_to_num(self._weight.double())
-        tall = wide.shape[-2] > wide.shape[-1]
-        squares: Tensor
-        squares, vectors = torch.linalg.eigh(wide.mT @ wide if tall else wide @ wide.mT)
-        values = squares.clamp_min(0.0).sqrt()
-        if bool((values[..., -1:] <= self._cap).all()):
-            return
-        # (1 - cap/sigma) along the directions beyond the cap, nothing along the others.
-        share = torch.where(values > self._cap, 1.0 - self._cap / values, 0.0).unsqueeze(-2)
-        beyond = (vectors * share) @ vectors.mT
-        self._weight.sub_((wide @ beyond if tall else beyond @ wide).to(self._weight.dtype))
+        # A network that diverged stays as it is: a decomposition of it would raise, and take neighbours along.
+        finite = finite_networks(self._weight)[..., None, None]
+        wide = torch.where(finite, self._weight, 0.0).double()
+        part, _ = excess(wide, self._cap, self._cap)
+        if part is not None:
+            self._weight.sub_(part.to(self._weight.dtype))
 
 
 class SpectralCap:
@@ -65,39 +95,84 @@ class SpectralCap:
     Top directions come from a block power iteration that carries 16 right vectors from step to step, since weights
     change little in one. Its power is a Chebyshev polynomial of W^T W that is at most 1 up to the clipped values and
     grows steeply beyond: once many values rest at the cap, plain powers could not tell them from one that has passed
-    it. The first cap is applied through a full decomposition.
+    it. The first cap is applied through a full decomposition, and so is one that the iteration does not bring about:
+    an orthogonal step lifts all directions at once.
     """
 
     def __init__(self, weight: Tensor, caps: Sequence[float]) -> None:
-        self._weight = weight
-        self._cap = torch.tensor(caps, dtype=weight.dtype).view(*weight.shape[:-2], 1)
+        rows, columns = weight.shape[-2:]
+        self._weight = weight if weight.dim() == 3 else weight.unsqueeze(0)
+        self._cap = torch.tensor(caps, dtype=weight.dtype).view(-1, 1)
         self._rest = self._cap * (1.0 - MARGIN)
-        u, values, vh = torch.linalg.svd(weight, full_matrices=False)
-        self._vectors = vh.mT[..., :DIRECTIONS].contiguous()
-        self.slots = {"vectors": self._vectors}
-        excess = torch.where(values > self._cap, values - self._rest, 0.0)
-        weight.sub_((u * excess.unsqueeze(-2)) @ vh)
+        vectors = torch.zeros(
+            (*weight.shape[:-2], columns, min(DIRECTIONS, rows, columns)), dtype=weight.dtype
+        )
+        self.slots = {"vectors": vectors}
+        self._vectors = vectors.view(-1, *vectors.shape[-2:])
+        self._decompose(torch.ones(len(self._weight), dtype=torch.bool))
 
     def apply(self) -> None:
-        """Clip what has passed the cap: W <- W - (sigma - rest) u v^T, where `rest` is .98 of the cap."""
-        if not bool(torch.isfinite(self._weight).all()):
-            return
+        """Clip what has passed the cap: W <- W - (sigma - rest) u v^T, where `rest` is .98 of the cap.
+
+        Afterwards every singular value is at most 1.0005 of the cap. A network that is not finite stays as it is.
+        """
+        finite = finite_networks(self._weight)
+        if bool(finite.all()):
+            self._hold()
+        elif bool(finite.any()):
+            # Zeros stand in for what has diverged: its neighbours are held all the same.
+            kept = self._weight[~finite]
+            self._weight[~finite] = 0.0
+            self._hold()
+            self._weight[~finite] = kept
+
+    def _hold(self) -> None:
         for _ in range(ROUNDS):
             values = self._clip()
-            if bool((values <= self._cap).all()):
+            if values is None or bool((values <= self._cap).all()):
+                break
+        # Carried directions say nothing of one that is orthogonal to them all.
+        for _ in range(DECOMPOSITIONS):
+            missed = self._beyond()
+            if not bool(missed.any()):
                 return
+            self._decompose(missed)
 
-    def _clip(self) -> Tensor:
+    def _beyond(self) -> Tensor:
+        """Return the networks with a singular value beyond the cap: there bound^2 - W^T W has no Cholesky factor."""
+        weight = self._weight if self._weight.shape[-2] > self._weight.shape[-1] else self._weight.mT
+        bound = (self._cap * (1.0 + SLACK)).square().unsqueeze(-1)
+        rest = bound * torch.eye(weight.shape[-1], dtype=weight.dtype) - weight.mT @ weight
+        # A matrix so large that its square overflows is beyond any cap.
+        finite = finite_networks(rest)
+        _, info = torch.linalg.cholesky_ex(torch.where(finite[:, None, None], rest, -1.0))
+        beyond: Tensor = info != 0
+        return beyond
+
+    def _decompose(self, networks: Tensor) -> None:
+        """Clip the chosen networks (P,) through all their singular values, and carry their top vectors."""
+        chosen = self._weight[networks].double()
+        part, right = excess(chosen, self._cap[networks].double(), self._rest[networks].double())
+        if part is not None:
+            self._weight[networks] = (chosen - part).to(self._weight.dtype)
+        self._vectors[networks] = right[..., : self._vectors.shape[-1]].to(self._weight.dtype)
+
+    def _clip(self) -> Tensor | None:
+        """Clip in the carried directions; return their values before, ascending, or None where powers overflow."""
         weight = self._weight
-        vectors, _ = torch.linalg.qr(self._amplify(self._vectors))
+        amplified = self._amplify(self._vectors)
+        # `<=` is false of a NaN too.
+        if not bool((amplified.abs() <= LARGEST_POWER).all()):
+            return None
+        vectors, _ = torch.linalg.qr(amplified)
         images = weight @ vectors
         squares: Tensor
         squares, rotation = torch.linalg.eigh(images.mT @ images)
         values = squares.clamp_min(0.0).sqrt()
         torch.matmul(vectors, rotation, out=self._vectors)
         # u (sigma - rest) v^T, from the images sigma u.
-        excess = torch.where(values > self._rest, 1.0 - self._rest / values, 0.0).unsqueeze(-2)
-        weight.sub_((images @ rotation).mul_(excess) @ self._vectors.mT)
+        share = torch.where(values > self._rest, 1.0 - self._rest / values, 0.0).unsqueeze(-2)
+        weight.sub_((images @ rotation).mul_(share) @ self._vectors.mT)
         return values
 
     def _amplify(self, vectors: Tensor) -> Tensor:

@@ -177,15 +177,19 @@ class Workspace:
         run(self.read)
         return settled
 
+    def aim(self, sign: int | Tensor) -> None:
+        """Set the sign of a random-sign nudge; the other estimates do not read it."""
+        if self.rule.estimate == "random-sign":
+            self.nudged[0].set_beta(self._betas[0] * sign)
+            self.contrast.sign = sign
+
     def nudge(self, sign: int | Tensor) -> Settled:
         """Compare the scores with the target, settle the nudged phases from the free state, and form the gradients.
 
         Each nudge stops for itself; the longer relaxation is returned. The free state is spent afterwards.
         """
         run(self.compare)
-        if self.rule.estimate == "random-sign":
-            self.nudged[0].set_beta(self._betas[0] * sign)
-            self.contrast.sign = sign
+        self.aim(sign)
         settled = []
         for start, relaxer in self.nudging:
             run(start)

@@ -28,7 +28,8 @@ def softmax(logits: Float) -> Float:
 
 def largest_change(old: States, new: States) -> float:
     """Return the largest change of any state."""
-    return max(float(np.abs(new[layer] - old[layer]).max(initial=0.0)) for layer in old)
+    # Not Python's max, which may lose a NaN.
+    return float(np.max([np.abs(new[layer] - old[layer]).max(initial=0.0) for layer in old]))
 
 
 class Reference:

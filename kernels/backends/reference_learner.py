@@ -6,11 +6,20 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.backends.reference import Reference
-from kernels.backends.reference_optimizers import Slots, clip_spectrum, optimizer_step
+from kernels.backends.reference import Reference, largest_change
+from kernels.backends.reference_optimizers import Slots, clip_spectrum, empty_slots, optimizer_step
 from kernels.diagnostics import WATCHED_SWEEPS, Diagnostics, classify
 from kernels.errors import DivergedError, KernelError
-from kernels.learner import DIVERGED_HINT, Array, StepReport, check_labels, check_learner, check_step
+from kernels.learner import (
+    DIVERGED_HINT,
+    Array,
+    StepReport,
+    check_labels,
+    check_learner,
+    check_rows,
+    check_state,
+    check_step,
+)
 from kernels.rules import OptimizerSettings, Rule
 from kernels.topology import Topology, weight_name
 
@@ -38,7 +47,9 @@ class ReferenceLearner:
         self._values: dict[str, NDArray[np.float64]] = {
             name: np.array(parameters[name], dtype=np.float64) for name in topology.parameter_shapes
         }
-        self._slots: dict[str, Slots] = {name: {} for name in self._values}
+        self._slots: dict[str, Slots] = {
+            name: empty_slots(value, optimizer) for name, value in self._values.items()
+        }
         self._steps = 0
         self._failed_at = 0
         self._cap()
@@ -61,12 +72,12 @@ class ReferenceLearner:
         check_step(len(x), self._batch, scale, [sign])
         gradient, free_steps, nudged_steps, residual = self._network(x, y).gradient(self._rule, sign)
         self._steps += 1
+        finite = all(bool(np.isfinite(array).all()) for array in gradient.values())
         for name, value in self._values.items():
             self._values[name], self._slots[name] = optimizer_step(
                 value, gradient[name], self._slots[name], self._settings, scale=scale, time=self._steps
             )
         self._cap()
-        finite = all(bool(np.isfinite(array).all()) for array in gradient.values())
         if not finite:
             self._failed_at = self._steps
         return StepReport(free_steps, nudged_steps, residual, finite)
@@ -75,7 +86,9 @@ class ReferenceLearner:
         if self._settings.spectral_cap is not None:
             for edge in self._topology.recurrent:
                 name = weight_name(*edge)
-                self._values[name] = clip_spectrum(self._values[name], self._settings.spectral_cap)
+                # A decomposition of what is not finite raises, or never ends.
+                if np.isfinite(self._values[name]).all():
+                    self._values[name] = clip_spectrum(self._values[name], self._settings.spectral_cap)
 
     def predict(self, x: Array) -> Array:
         """Return scores (n, classes) for `x` (n, n_0), any n: logits, or the output state."""
@@ -95,19 +108,20 @@ class ReferenceLearner:
         return held
 
     def load(self, state: Mapping[str, Array]) -> None:
-        """Continue from a `state`; raises KernelError for one of another network."""
-        for name, value in self._values.items():
-            if name not in state or state[name].shape != value.shape:
-                raise KernelError(f"this state belongs to another network: {name!r} is missing or misshapen.")
-        for name in self._values:
-            self._values[name] = np.array(state[name])
-            slots = {key.removeprefix(f"{name}."): key for key in state if key.startswith(f"{name}.")}
-            self._slots[name] = {slot: np.array(state[key]) for slot, key in slots.items()}
+        """Continue from a `state`; raises KernelError for one of another network or optimizer."""
+        check_state({name: array.shape for name, array in self.state().items()}, state, self._values)
+        for name, slots in self._slots.items():
+            self._values[name] = np.array(state[name], dtype=np.float64)
+            self._slots[name] = {slot: np.array(state[f"{name}.{slot}"], dtype=np.float64) for slot in slots}
         self._steps = int(state["step"])
         self._failed_at = 0
 
     def diagnose(self, x: Array, y: Array) -> Diagnostics:
-        """Return how the network settles on a batch and how large its weights and gradients are."""
+        """Return how the network settles on a batch and how large its weights and gradients are.
+
+        A random-sign nudge is watched at its positive sign. Raises KernelError for a batch that no step would take.
+        """
+        check_rows(len(x), self._batch)
         network, rule = self._network(x, y), self._rule
 
         def total(states: dict[int, NDArray[np.float64]], beta: float) -> float:
@@ -120,7 +134,7 @@ class ReferenceLearner:
             energies, residuals, points = [total(states, beta)], [], [flatten(states)]
             for step in range(sweeps):
                 new = network.sweep(states, beta, relaxation, step)
-                residuals.append(max(float(np.abs(new[layer] - states[layer]).max()) for layer in new))
+                residuals.append(largest_change(states, new))
                 states = new
                 energies.append(total(states, beta))
                 points.append(flatten(states))
@@ -129,6 +143,9 @@ class ReferenceLearner:
         start = network.feed_forward()
         free_energy, free_residual, points = watch(start, 0.0, max(rule.free.steps, WATCHED_SWEEPS))
         verdict, period = classify(free_residual, np.stack(points))
+        if not all(np.isfinite(value).all() for value in self._values.values()):
+            # A clip may hide it from the states.
+            verdict, period = "diverged", None
         nudged: tuple[list[float], list[float]] = ([], [])
         if rule.estimate != "linearised":
             free, _, _ = network.settle(start, 0.0, rule.free)
@@ -141,7 +158,7 @@ class ReferenceLearner:
             nudged_energy=tuple(nudged[0]),
             nudged_residual=tuple(nudged[1]),
             spectral_norms={
-                name: float(np.linalg.norm(value, 2))
+                name: float(np.linalg.norm(value, 2)) if np.isfinite(value).all() else math.nan
                 for name, value in self._values.items()
                 if value.ndim == 2
             },

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kernels.rules import OptimizerSettings
 
-__all__ = ["clip_spectrum", "newton_schulz", "optimizer_step"]
+__all__ = ["clip_spectrum", "empty_slots", "newton_schulz", "optimizer_step"]
 
 Float = NDArray[np.float64]
 Slots = dict[str, Float]
@@ -31,6 +31,12 @@ def clip_spectrum(matrix: Float, cap: float) -> Float:
     """Return `matrix` with every singular value beyond `cap` set to it."""
     u, sigma, vh = np.linalg.svd(matrix, full_matrices=False)
     return np.asarray((u * np.minimum(sigma, cap)) @ vh)
+
+
+def empty_slots(value: Float, settings: OptimizerSettings) -> Slots:
+    """Return what the optimizer of a parameter remembers before its first step: zeros."""
+    alone = settings.name == "sgd" or (settings.name == "muon" and value.ndim == 2)
+    return {name: np.zeros_like(value) for name in (("velocity",) if alone else ("first", "second"))}
 
 
 def optimizer_step(

@@ -6,9 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from kernels import EqpropLearner, Learner, OptimizerSettings, Relaxation, Rule, Topology
+from kernels import (
+    BackpropLearner,
+    EqpropLearner,
+    Learner,
+    OptimizerSettings,
+    PopulationLearner,
+    Relaxation,
+    Rule,
+    Topology,
+)
+from kernels.arithmetic import run
+from kernels.backends.reference_learner import ReferenceLearner
+from kernels.engine import Engine
 from tests.conformance.oracle import Float, Parameters
 
 SIZES = {1: (7, 5, 3), 2: (7, 5, 4, 3), 3: (7, 5, 6, 4, 3)}
@@ -106,6 +119,27 @@ def learner(
     )
     assert made.backend == way.backend
     return made
+
+
+def spoil(network: Any, name: str, value: float = np.nan, *, slot: int | None = None) -> None:
+    """Put `value` into the first entry of a parameter, as a step that went wrong might."""
+    inner = getattr(network, "_learner", network)
+    if isinstance(inner, ReferenceLearner):
+        inner._values[name].flat[0] = value
+        return
+    parameters = inner._parameters if isinstance(inner, BackpropLearner) else engine_of(inner).parameters
+    with torch.inference_mode():
+        view = parameters.views[name].value
+        (view if slot is None else view[slot]).view(-1)[0] = value
+        run(parameters.arithmetic.refresh(parameters.flat))
+
+
+def engine_of(network: Any) -> Engine:
+    """The torch engine of a learner or a population."""
+    inner = getattr(network, "_learner", network)
+    engine = inner._engine if isinstance(inner, PopulationLearner) else inner.engine
+    assert isinstance(engine, Engine)
+    return engine
 
 
 def change(

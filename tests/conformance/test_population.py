@@ -29,7 +29,7 @@ def networks(shape: Topology, name: Any, estimate: Any, *, cap: bool = False) ->
     return [
         (
             cases.weights(shape, f"p{i}"),
-            cases.rule(estimate, beta=0.2 + i / 20, steps=(2, 2)),
+            cases.rule(estimate, beta=0.2 + i / 25, steps=(2, 2)),
             settings(name, i, cap=cap),
             1 if i % 2 else -1,
         )
@@ -120,18 +120,45 @@ def test_a_cap_is_each_networks_own() -> None:
 def test_a_network_that_diverges_leaves_its_neighbours_alone() -> None:
     shape = cases.topology("ce", 2, skip=True)
     start = [cases.weights(shape, f"p{i}") for i in range(3)]
-    wild = [*start]
-    wild[1] = {**start[1], "w0-1": np.full_like(start[1]["w0-1"], np.nan)}
     optimizers = [OptimizerSettings("adam", rate=4e-3)] * 3
     x, y = (np.stack(each) for each in zip(*(cases.batch(shape, 6, "x" * i) for i in range(3)), strict=True))
-    groups = [
-        PopulationLearner(shape, values, [cases.rule()] * 3, optimizers, batch=6) for values in (start, wild)
-    ]
+    groups = [PopulationLearner(shape, start, [cases.rule()] * 3, optimizers, batch=6) for _ in range(2)]
+    cases.spoil(groups[1], "w0-1", slot=1)
     for _ in range(4):
         assert groups[0].step(x, y, scale=1.0).finite.tolist() == [True, True, True]
         assert groups[1].step(x, y, scale=1.0).finite.tolist() == [True, False, True]
     for slot in (0, 2):
         assert cases.same_bits(groups[1].parameters()[slot], groups[0].parameters()[slot])
+
+
+@pytest.mark.parametrize("width", [24, 80])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_cap_holds_beside_a_network_that_diverged(width: int, bad: float) -> None:
+    """By a decomposition, and by the iteration that wide matrices take."""
+    shape = Topology((7, width, width, 3), output="mse")
+    optimizers = [OptimizerSettings("muon", rate=0.1, spectral_cap=0.4)] * 3
+    start = [cases.weights(shape, f"p{i}") for i in range(3)]
+    group = PopulationLearner(shape, start, [cases.rule(beta=0.2, steps=(1, 1))] * 3, optimizers, batch=6)
+    cases.spoil(group, "w1-2", bad, slot=1)
+    x, y = cases.batch(shape)
+    for _ in range(6):
+        group.step(np.stack([x] * 3), np.stack([y] * 3), scale=1.0)
+        after = group.parameters()
+        assert not np.isfinite(after[1]["w1-2"]).all(), "what diverged is not made to look sound"
+        for slot in (0, 2):
+            assert np.linalg.svd(after[slot]["w1-2"], compute_uv=False)[0] <= 0.4 * (1 + 1e-3)
+
+
+def test_signs_may_be_an_array() -> None:
+    shape = cases.topology("ce", 1, skip=False)
+    start = [cases.weights(shape, f"p{i}") for i in range(2)]
+    x, y = cases.batch(shape)
+    results = []
+    for signs in ([1, -1], np.array([1, -1]), (1, -1)):
+        group = PopulationLearner(shape, start, [cases.rule("random-sign")] * 2, [cases.PLAIN] * 2, batch=6)
+        group.step(np.stack([x, x]), np.stack([y, y]), scale=1.0, signs=signs)
+        results.append(group.state())
+    assert cases.same_bits(results[0], results[1]) and cases.same_bits(results[0], results[2])
 
 
 def test_wide_networks_of_a_population_span_blocks() -> None:

@@ -129,12 +129,45 @@ def test_the_state_of_another_network_is_refused(way: Way) -> None:
         "another shape": cases.learner(other, cases.weights(other), how, SETTINGS["adam"], way=way).state(),
         "nothing": {},
     }
-    if way is not REFERENCE:
-        # The arbiter keeps its slots where it needs them, and cannot tell.
-        wrong["another optimizer"] = cases.learner(
-            SHAPE, cases.weights(SHAPE), how, SETTINGS["sgd"], way=way
-        ).state()
+    wrong["another optimizer"] = cases.learner(
+        SHAPE, cases.weights(SHAPE), how, SETTINGS["sgd"], way=way
+    ).state()
+    wrong["no step"] = {name: array for name, array in before.items() if name != "step"}
+    wrong["a slot too many"] = {**before, "b1.velocity": np.zeros(20)}
+    first = "b1.first" if way is REFERENCE else "0.first"
+    wrong["a slot too few"] = {name: array for name, array in before.items() if name != first}
+    wrong["a misshapen slot"] = {**before, first: np.zeros(3)}
     for what, state in wrong.items():
         with pytest.raises(KernelError, match="state"):
             network.load(state)
         assert cases.same_bits(network.state(), before), f"{what}: a refused state must change nothing"
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("bad", [2.0**-30, 4.0 + 2.0**-20, -5.0])
+def test_parameters_that_exact_1_cannot_have_are_refused(name: str, bad: float) -> None:
+    network = cases.learner(SHAPE, cases.weights(SHAPE), cases.rule(beta=0.2), SETTINGS[name], way=EXACT)
+    train(network, 0, 2)
+    before = network.state()
+    wrong = {key: array.copy() for key, array in before.items()}
+    wrong["parameters"][5] = bad
+    with pytest.raises(KernelError, match=r"multiples of 2\*\*-"):
+        network.load(wrong)
+    assert cases.same_bits(network.state(), before)
+
+
+@pytest.mark.parametrize("bound", [0.0, -np.inf, np.nan])
+def test_a_bound_on_the_weights_is_not_taken_on_trust(bound: float) -> None:
+    """Adam saves clamping while its clock says that no weight can have reached the limit."""
+    shape = Topology((7, 5, 3))
+    settings = OptimizerSettings("adam", rate=0.02)
+    network = cases.learner(shape, cases.weights(shape), cases.rule(), settings, way=EXACT)
+    network.step(*cases.batch(shape), scale=1.0)
+    state = network.state()
+    parameters = state["parameters"]
+    parameters[parameters != 0] = np.copysign(4.0, parameters[parameters != 0])
+    state["0.clock"][3] = bound
+    network.load(state)
+    for _ in range(5):
+        network.step(*cases.batch(shape), scale=1.0)
+        assert np.abs(network.state()["parameters"]).max() <= 4.0

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -137,8 +138,20 @@ def test_the_curve_counts_samples_and_epochs() -> None:
 
 def test_a_training_that_blows_up_names_the_step() -> None:
     found = learner(genome("ep"))
+    # Not the parameters, which would be refused, but what the optimizer remembers.
     found.load(
-        {name: np.full_like(a, np.inf) if a.dtype.kind == "f" else a for name, a in found.state().items()}
+        {name: np.full_like(a, np.inf) if name.startswith("0.") else a for name, a in found.state().items()}
     )
-    with pytest.raises(DivergedError, match=r"of 21 training steps.*at step 1\."):
+    with pytest.raises(DivergedError, match=r"of 21 training steps.*at step 2\."):
         train(found, X, Y, plan(genome("ep")), score=lambda _: 0.5)
+
+
+def test_a_training_whose_last_step_blows_up_is_no_outcome() -> None:
+    found = learner(genome("ep"))
+    found.load(
+        {name: np.full_like(a, np.inf) if name.startswith("0.") else a for name, a in found.state().items()}
+    )
+    one = msgspec.structs.replace(plan(genome("ep")), examples=plan(genome("ep")).batch, epochs=1)
+    assert one.steps == 1
+    with pytest.raises(DivergedError, match=r"of 1 training steps.*at step 1\."):
+        train(found, X, Y, one, score=lambda _: 0.5)

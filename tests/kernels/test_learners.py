@@ -16,6 +16,7 @@ from kernels import (
     Topology,
     choose_backend,
 )
+from tests.conformance.cases import spoil
 from tests.kernels.networks import batch, cosine, parameters, relative_error, rule
 
 TOPOLOGY = Topology((12, 9, 8, 5), skips=((0, 2), (1, 3)))
@@ -79,17 +80,14 @@ def test_training_follows_the_arbiter(name: str, topology: Topology) -> None:
     assert learners[1].predict(x) == pytest.approx(learners[0].predict(x), abs=2e-4)
 
 
-def make(kind: str, topology: Topology = TOPOLOGY, name: str = "adam"):
+def make(kind: str, topology: Topology = TOPOLOGY, name: str = "adam", values: dict | None = None):
     settings = OptimizerSettings(name, rate=0.02)
+    values = values or parameters(topology)
     if kind.startswith("backprop"):
-        return BackpropLearner(
-            topology, parameters(topology), settings, batch=6, arithmetic=kind.removeprefix("backprop-")
-        )
+        return BackpropLearner(topology, values, settings, batch=6, arithmetic=kind.removeprefix("backprop-"))
     backend = "reference" if kind == "reference" else "torch-cpu"
     arithmetic = "fp32" if kind == "reference" else kind
-    return EqpropLearner(
-        topology, parameters(topology), rule(), settings, batch=6, backend=backend, arithmetic=arithmetic
-    )
+    return EqpropLearner(topology, values, rule(), settings, batch=6, backend=backend, arithmetic=arithmetic)
 
 
 KINDS = ["reference", "fp32", "bf16", "exact-1", "backprop-fp32", "backprop-bf16"]
@@ -167,20 +165,63 @@ class TestEveryLearner:
             learner.load(make(kind, Topology((12, 9, 5))).state())
 
     def test_a_diverged_run_says_so_and_stops(self, kind: str) -> None:
-        values = parameters(TOPOLOGY)
-        values["w1-2"][0, 0] = np.nan
         learner = make(kind)
-        state = learner.state()
-        for array in state.values():
-            if array.dtype.kind == "f":
-                array[...] = np.nan
-        learner.load(state)
+        spoil(learner, "w1-2")
         x, y = batch(TOPOLOGY, 6)
         assert not learner.step(x, y, scale=1.0).finite
         with pytest.raises(DivergedError, match="rate") as caught:
             learner.step(x, y, scale=1.0)
         assert caught.value.step == int(learner.state()["step"])
         assert caught.value.hint
+
+    def test_a_diagnosis_of_what_diverged_says_so(self, kind: str) -> None:
+        x, y = batch(TOPOLOGY, 6)
+        for name, value in (("w1-2", np.nan), ("w2-3", np.inf), ("b1", -np.inf)):
+            learner = make(kind)
+            spoil(learner, name, value)
+            with np.errstate(invalid="ignore"):
+                seen = learner.diagnose(x, y)
+            assert seen.verdict == "diverged" and seen.period is None
+            assert [key for key, norm in seen.spectral_norms.items() if not np.isfinite(norm)] == (
+                [name] if name.startswith("w") else []
+            )
+
+    def test_a_diagnosis_takes_what_a_step_takes(self, kind: str) -> None:
+        learner = make(kind)
+        for rows in (0, 7):
+            x, y = batch(TOPOLOGY, rows or 1)
+            with pytest.raises(KernelError, match="1 to 6 samples"):
+                learner.diagnose(x[:rows], y[:rows])
+        for rows in (1, 6):
+            assert learner.diagnose(*batch(TOPOLOGY, rows)).verdict == "converged"
+
+    def test_few_sizes_of_buffers_are_kept(self, kind: str) -> None:
+        if kind == "reference":
+            return
+        learner = make(kind)
+        learner.predict(batch(TOPOLOGY, 3)[0])
+        for rows in (6, 5, 4, 3, 2, 1, 4):
+            learner.step(*batch(TOPOLOGY, rows), scale=1.0)
+            learner.diagnose(*batch(TOPOLOGY, rows))
+        kept = learner._passes if kind.startswith("backprop") else learner._learner.engine._workspaces
+        assert len(kept) == 3
+
+    def test_parameters_that_are_not_finite_are_refused(self, kind: str) -> None:
+        learner = make(kind)
+        good = learner.state()
+        for bad in (np.nan, np.inf, -np.inf, 1e300):
+            values = parameters(TOPOLOGY)
+            values["b2"][1] = bad
+            with pytest.raises(KernelError, match=r"'b2' must hold finite numbers .* got 1 of 8"):
+                make(kind, values=values)
+            if bad == 1e300:
+                continue
+            name = "b2" if kind == "reference" else "parameters"
+            state = {key: array.copy() for key, array in good.items()}
+            state[name].flat[0] = bad
+            with pytest.raises(KernelError, match=f"'{name}' must hold finite numbers"):
+                learner.load(state)
+            assert all(np.array_equal(array, good[key]) for key, array in learner.state().items())
 
     def test_a_diagnosis_changes_nothing(self, kind: str) -> None:
         learner, other = make(kind), make(kind)
@@ -207,9 +248,16 @@ def test_missing_or_misshapen_parameters_are_refused() -> None:
 
 
 def test_an_mse_output_refuses_large_nudges() -> None:
+    for estimate in ("centred", "negative", "random-sign"):
+        for beta in (0.5, 1.0, 1.5):
+            with pytest.raises(KernelError, match=r"below 0\.5.*Use less than 0\.5"):
+                EqpropLearner(MSE, parameters(MSE), rule(estimate, beta), PLAIN_SGD, batch=6)
+        # The largest of the gene beta_mse.
+        EqpropLearner(MSE, parameters(MSE), rule(estimate, 0.4), PLAIN_SGD, batch=6)
     for beta in (1.0, 1.5):
-        with pytest.raises(KernelError, match="below 1"):
-            EqpropLearner(MSE, parameters(MSE), rule("centred", beta), PLAIN_SGD, batch=6)
+        with pytest.raises(KernelError, match="below 1 "):
+            EqpropLearner(MSE, parameters(MSE), rule("one-sided", beta), PLAIN_SGD, batch=6)
+    EqpropLearner(MSE, parameters(MSE), rule("one-sided", 0.75), PLAIN_SGD, batch=6)
     EqpropLearner(MSE, parameters(MSE), rule("linearised", 2.0), PLAIN_SGD, batch=6)
     EqpropLearner(TOPOLOGY, parameters(TOPOLOGY), rule("negative", 1.0), PLAIN_SGD, batch=6)
 
@@ -253,3 +301,41 @@ def test_backends_say_why_they_were_refused() -> None:
         choose_backend("abacus")
     learner = EqpropLearner(TOPOLOGY, parameters(TOPOLOGY), rule(), PLAIN_SGD, batch=6)
     assert (learner.backend, learner.refusals) == ("torch-cpu", {"reference": "torch-cpu comes first"})
+
+
+@pytest.mark.parametrize("kind", ["reference", "fp32", "bf16", "exact-1"])
+def test_a_diagnosis_does_not_remember_the_last_sign(kind: str) -> None:
+    backend, arithmetic = ("reference", "fp32") if kind == "reference" else ("torch-cpu", kind)
+    x, y = batch(TOPOLOGY, 6)
+    learner, fresh = (
+        EqpropLearner(
+            TOPOLOGY,
+            parameters(TOPOLOGY),
+            rule("random-sign"),
+            PLAIN_SGD,
+            batch=6,
+            backend=backend,
+            arithmetic=arithmetic,
+        )
+        for _ in range(2)
+    )
+    learner.step(x, y, scale=0.5, sign=-1)
+    fresh.load(learner.state())
+    assert learner.diagnose(x, y) == fresh.diagnose(x, y)
+
+
+def test_the_reference_caps_and_stops_after_what_is_not_finite() -> None:
+    """A decomposition of NaN would raise before the report; of infinities it may never end."""
+    settings = OptimizerSettings("sgd", rate=0.1, spectral_cap=0.5)
+    for bad in (np.nan, np.inf):
+        learner = EqpropLearner(
+            TOPOLOGY, parameters(TOPOLOGY), rule(), settings, batch=6, backend="reference"
+        )
+        x, y = batch(TOPOLOGY, 6)
+        x[2, 3] = bad
+        with np.errstate(invalid="ignore"):
+            report = learner.step(x, y, scale=1.0)
+        if np.isnan(bad):
+            assert not report.finite
+            with pytest.raises(DivergedError):
+                learner.step(x, y, scale=1.0)

@@ -9,6 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from kernels import EqpropLearner, OptimizerSettings, Topology
+from kernels.arithmetic import Bfloat16
 from kernels.engine import Engine
 from tests.kernels.networks import batch, parameters, rule
 
@@ -87,6 +88,12 @@ def test_a_step_of_fp32_allocates_next_to_nothing(name: str) -> None:
     x, y = batch(MSE, 16)
     learner.step(x, y, scale=1.0)
     assert peak(partial(learner.step, x, y, scale=1.0)) <= 64
+
+
+def test_the_input_of_bf16_is_held_in_bfloat16_alone() -> None:
+    held = Bfloat16().input(16, 30)
+    assert held.value is held.operand
+    assert held.operand.dtype == torch.bfloat16
 
 
 def test_the_meter_sees_an_allocation() -> None:

@@ -7,7 +7,8 @@ import torch
 from kernels import EqpropLearner, OptimizerSettings, Topology
 from kernels.arithmetic import Arithmetic
 from kernels.backends.reference_optimizers import clip_spectrum, newton_schulz, optimizer_step
-from kernels.elementwise import BLOCK, ElementwiseAdam, ElementwiseSgd, blocks
+from kernels.elementwise import BLOCK, ElementwiseAdam, ElementwiseSgd, WeightGrid, blocks
+from kernels.exact import Exact
 from kernels.making import make_optimizers
 from kernels.muon import NewtonSchulz
 from kernels.parameters import Parameters
@@ -188,6 +189,88 @@ def test_a_cap_holds_throughout_training(name: str, rate: float) -> None:
             if source > 0:
                 assert norm <= 0.5 * (1 + 1e-3)
     assert np.linalg.norm(values["w0-1"], 2) > 0.6
+
+
+def polar(label: str, *shape: int) -> torch.Tensor:
+    u, _, vh = np.linalg.svd(uniform(label, *shape) - 0.5, full_matrices=False)
+    return torch.from_numpy(u @ vh).float()
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (128, 100), (70, 200), (200, 70), (3, 96, 80)], ids=str)
+@pytest.mark.parametrize(("rate", "turns"), [(0.1, 1), (0.1, 10), (0.02, 40), (0.005, 40)])
+def test_a_cap_follows_orthogonal_steps(shape: tuple[int, ...], rate: float, turns: int) -> None:
+    """Muon's: they lift all directions at once, more than an iteration carries. A new one every `turns` steps."""
+    caps = [0.3, 0.2, 0.5][: shape[0] if len(shape) == 3 else 1]
+    weight = torch.from_numpy(uniform("start", *shape) - 0.5).float() * 0.1
+    cap = SpectralCap(weight, caps)
+    bound = torch.tensor(caps).double() * (1 + 1e-3)
+    for step in range(40 if len(shape) == 3 or shape[0] < 256 else 25):
+        if step % turns == 0:
+            move = polar(f"step {step // turns}", *shape) * rate
+        weight.add_(move)
+        cap.apply()
+        assert bool((spectral_norm(weight) <= bound.view(spectral_norm(weight).shape)).all()), step
+
+
+def test_a_cap_holds_the_smallest_and_the_largest_steps() -> None:
+    """Directions that stay orthogonal to all carried ones, and steps whose powers overflow."""
+    weight = torch.diag(torch.linspace(0.29, 0.2, 100))
+    cap = SpectralCap(weight, [0.3])
+    for _ in range(100):
+        weight.diagonal()[50:].add_(0.002)
+        cap.apply()
+        assert float(spectral_norm(weight)) <= 0.3 * (1 + 1e-3)
+    for size in (1e2, 1e4, 1e8, 1e18, 1e34):
+        weight.add_(torch.from_numpy(uniform("huge", 100, 100)).float() * size)
+        cap.apply()
+        assert float(spectral_norm(weight)) <= 0.3 * (1 + 1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 30), (3, 80, 70)], ids=str)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_cap_leaves_alone_what_is_not_finite_and_holds_the_others(
+    shape: tuple[int, ...], bad: float
+) -> None:
+    weight = torch.from_numpy(uniform("beside", *shape) - 0.5).float() * 0.1
+    cap = make_cap(weight, [0.3] * 3)
+    weight.mul_(4.0)
+    weight[1, 2, 3] = bad
+    before = weight[1].clone()
+    cap.apply()
+    assert torch.equal(weight[1].nan_to_num(), before.nan_to_num())
+    assert bool((spectral_norm(weight[::2]) <= 0.3 * (1 + 1e-3)).all())
+    alone = make_cap(kept := torch.ones(shape[1:]) * 1e-3, [0.3])
+    kept[0, 0] = bad
+    alone.apply()
+    assert torch.equal(kept.isfinite().sum(), torch.tensor(kept.numel() - 1))
+
+
+def test_the_norm_of_what_is_not_finite_is_nan() -> None:
+    matrices = torch.from_numpy(uniform("norms", 4, 6, 5))
+    expected = spectral_norm(matrices[3])
+    matrices[0, 1, 1], matrices[1, 0, 0], matrices[2, 5, 4] = torch.nan, torch.inf, -torch.inf
+    found = spectral_norm(matrices)
+    assert torch.isnan(found).tolist() == [True, True, True, False]
+    assert found[3] == expected
+    assert torch.isnan(spectral_norm(matrices[0]))
+
+
+def test_a_bound_that_is_no_number_does_not_save_clamping() -> None:
+    held = Parameters(TOPOLOGY, Exact(), [parameters(TOPOLOGY)])
+    adam = ElementwiseAdam(held, slice(None), units=[UNIT], rates=[0.1], grid=WeightGrid(24, 0.25))
+    adam.slots["clock"][3] = torch.nan
+    held.gradient.fill_(1.0)
+    adam.update(1.0)
+    assert float(held.flat.value.abs().max()) <= 0.25
+
+
+def test_weight_decay_reaches_biases() -> None:
+    for elementwise in (None, 1):
+        held = Parameters(TOPOLOGY, Arithmetic(elementwise), [parameters(TOPOLOGY)])
+        before = held.read(0)["b2"]
+        settings = OptimizerSettings("adamw", rate=0.1, weight_decay=0.5)
+        make_optimizers(held, [settings], units=[UNIT])[0].update(1.0)
+        assert held.read(0)["b2"] == pytest.approx(before * 0.95, rel=1e-6)
 
 
 def test_caps_of_a_population_are_their_own() -> None:
