@@ -58,6 +58,14 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "verify": ("data:verify", "Check the files of a data set against their checksums."),
         },
     ),
+    "identity": (
+        "Who this node is to its peers.",
+        {
+            "show": ("identity:show", "This node's peer id; makes its key if there is none."),
+            "backup": ("identity:backup", "Write a copy of this node's private key."),
+            "restore": ("identity:restore", "Take over the identity of a copy."),
+        },
+    ),
     "config": (
         "Settings and where they come from.",
         {

@@ -14,7 +14,7 @@ from msgspec import Meta
 from evaluator.jobs import Arithmetic
 from node.errors import SettingsError
 
-__all__ = ["FILE_NAME", "Settings", "Settled", "calibration_path", "resolve", "template"]
+__all__ = ["FILE_NAME", "Settings", "Settled", "calibration_path", "identity_path", "resolve", "template"]
 
 FILE_NAME = "eqmesh.toml"
 _PREFIX = "EQMESH_"
@@ -109,8 +109,16 @@ def describe() -> dict[str, str]:
 
 def calibration_path(environ: Mapping[str, str] = os.environ) -> Path:
     """Where this machine's calibration is stored, under EQMESH_STATE_DIR or the user's state folder."""
-    folder = environ.get("EQMESH_STATE_DIR") or platformdirs.user_state_dir("eqmesh", appauthor=False)
-    return Path(folder) / "calibration.json"
+    return _state_folder(environ) / "calibration.json"
+
+
+def identity_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where this node's private key is stored, beside the calibration."""
+    return _state_folder(environ) / "identity.key"
+
+
+def _state_folder(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("EQMESH_STATE_DIR") or platformdirs.user_state_dir("eqmesh", appauthor=False))
 
 
 def _describe(annotation: Any) -> tuple[str, Any]:  # Any: an annotation may be any form
