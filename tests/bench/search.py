@@ -128,6 +128,14 @@ def wins_of(found: Sequence[Found], field: str) -> tuple[int, int]:
     return sum(gap > 0 for gap in gaps), len(gaps)
 
 
+def ahead(found: Sequence[Found], mark: int) -> int:
+    """Seeds in which nsga2's hypervolume is the larger one after so many evaluations."""
+    by_seed: dict[int, dict[str, float]] = {}
+    for one in found:
+        by_seed.setdefault(one.seed, {})[one.strategy] = one.growth[mark]
+    return sum(pair["nsga2"] > pair["random"] for pair in by_seed.values())
+
+
 def gaps_of(found: Sequence[Found], field: str) -> list[float]:
     """By how much nsga2's value is the larger one, seed by seed."""
     by_seed: dict[int, dict[str, float]] = {}
@@ -150,6 +158,14 @@ def figures(found: Sequence[Found]) -> tuple[Figure, ...]:
         )
     ]
     (won, of), (won_fresh, _) = wins_of(found, "selected"), wins_of(found, "fresh")
+    marks = list(found[0].growth)
+    shown.append(
+        Figure(
+            what=f"the same after each quarter of the evaluations ({', '.join(map(str, marks))})",
+            target="stated",
+            measured=", ".join(f"{ahead(first, mark)} of {len(first) // 2}" for mark in marks),
+        )
+    )
     if of > _TARGET_SEEDS:
         gap = interval(gaps_of(found, "selected"))
         shown.append(
@@ -224,7 +240,7 @@ def growth_table(found: Sequence[Found]) -> Table:
 def main() -> None:
     """Run every pair and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--evaluations", type=int, default=120)
+    parser.add_argument("--evaluations", type=int, default=240)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tier", default="quick")
     parser.add_argument("--workers", type=int, default=0)
