@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := eqmesh.py kernels genome evaluator node bootstrap dashboard tests
 
-.PHONY: search test lint types contracts unit format clean
+.PHONY: search test lint types contracts unit live format clean
 
 search: $(VENV)/.installed
 	$(BIN)/eqmesh search
@@ -25,6 +25,10 @@ contracts: $(VENV)/.installed-dev
 unit: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
+# The mesh's transport on real sockets of this machine; libp2p needs gcc, python3-dev and libgmp-dev to be built.
+live: $(VENV)/.installed-mesh
+	$(BIN)/pytest tests/live
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
@@ -39,6 +43,12 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.installed
+
+# libp2p brings stubs of an old trio, which would hide trio's own types from mypy.
+$(VENV)/.installed-mesh: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,mesh]'
+	rm -rf $(VENV)/lib/python3*/site-packages/trio-stubs
+	touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
