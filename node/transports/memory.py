@@ -1,7 +1,8 @@
 """A network in memory: lossy, slow, doubling, reordering and divided, all from one seed.
 
-It runs the same code as a real network does, on any trio clock: under a mock clock a day passes in seconds, and the
-same seed gives the same day again. Every peer of it lives in one process.
+It runs the same code as a real network does, on any trio clock: under a mock clock a day passes in seconds. What is
+lost and how late the rest comes is drawn for each sender from a stream of its own, so that it does not depend on the
+order in which trio happens to run the tasks of others. Every peer lives in one process.
 """
 
 import math
@@ -54,14 +55,14 @@ class Traffic(msgspec.Struct, kw_only=True):
 
 
 class MemoryNetwork:
-    """All peers of one network; `rng` decides what is lost and how late the rest is.
+    """All peers of one network; `seed` decides what is lost and how late the rest is.
 
     `validator` and `selector` rule over the DHT, which is one table here: routing is not what this network tries.
     """
 
     def __init__(
         self,
-        rng: random.Random,
+        seed: int,
         *,
         weather: Weather | None = None,
         limits: Limits | None = None,
@@ -70,7 +71,7 @@ class MemoryNetwork:
     ) -> None:
         self.weather = weather or Weather()
         self.limits = limits or Limits()
-        self._rng = rng
+        self.seed = seed
         self._validator = validator
         self._selector = selector
         self._present: dict[str, MemoryTransport] = {}
@@ -96,8 +97,8 @@ class MemoryNetwork:
         return here and self._sides.get(one, 0) == self._sides.get(other, 0)
 
     def others(self, peer: str) -> tuple[str, ...]:
-        """Peers that a peer is connected to, in the order of joining."""
-        return tuple(other for other in self._present if other != peer and self.reaches(peer, other))
+        """Peers that a peer is connected to, sorted."""
+        return tuple(other for other in sorted(self._present) if other != peer and self.reaches(peer, other))
 
     def _enter(self, transport: "MemoryTransport") -> None:
         if transport.me in self._present:
@@ -108,17 +109,6 @@ class MemoryNetwork:
         self._present.pop(peer, None)
         for holders in self._holders.values():
             holders.pop(peer, None)
-
-    def _copies(self) -> list[float]:
-        """Delays (seconds) after which a message arrives: none where it is lost, two where it is doubled."""
-        count = 0 if self._rng.random() < self.weather.loss else 1
-        if self._rng.random() < self.weather.doubling:
-            count += 1
-        return [self._delay() for _ in range(count)]
-
-    def _delay(self) -> float:
-        mean = self.weather.delay_s
-        return min(self.weather.longest_delay_s, self._rng.expovariate(1 / mean)) if mean else 0.0
 
     def _store(self, key: bytes, value: bytes) -> None:
         kept = self._records.get(key)
@@ -137,6 +127,7 @@ class MemoryTransport(Transport):
         self._nursery: trio.Nursery | None = None
         self._topics: set[str] = set()
         self._next_announcement = -math.inf
+        self._rng = random.Random(f"eqmesh/memory/1\n{network.seed}\n{peer}")
         self.traffic = Traffic()
         self.refused: Exception | None = None  # what the last announcement that was refused led to
 
@@ -172,7 +163,7 @@ class MemoryTransport(Transport):
     async def connect(self, address: str) -> str:
         """Check that the peer of `address` (/memory/p2p/ID) is there."""
         prefix, _, peer = address.rpartition("/")
-        await trio.sleep(self._network._delay())
+        await trio.sleep(self._delay())
         if f"{prefix}/" != self._address("") or not self._network.reaches(self._me, peer):
             raise TransportError(
                 f"nobody answers at {address}. Expected /memory/p2p/ID of a peer that is there."
@@ -189,7 +180,7 @@ class MemoryTransport(Transport):
             transport = self._network._present[other]
             if topic in transport._topics:
                 self._count(body)
-                for delay in self._network._copies():
+                for delay in self._copies():
                     transport._expect(delay, self._me, topic, body)
 
     async def subscribe(self, topic: str) -> None:
@@ -214,33 +205,33 @@ class MemoryTransport(Transport):
         self._sendable(value, self._limits.record_bytes)
         if not self._network._validator(key, value):
             raise TransportError("the network refuses this value under its key.")
-        await trio.sleep(self._network._delay())
+        await trio.sleep(self._delay())
         self._count(value)
         self._network._store(key, value)
         return len(self._network.others(self._me))
 
     async def get(self, key: bytes) -> bytes | None:
         """The value under a key."""
-        await trio.sleep(self._network._delay())
+        await trio.sleep(self._delay())
         return self._network._records.get(key)
 
     async def provide(self, key: bytes) -> None:
         """Say that this peer has what `key` names."""
-        await trio.sleep(self._network._delay())
+        await trio.sleep(self._delay())
         self._network._holders.setdefault(key, {})[self._me] = None
 
     async def providers(self, key: bytes) -> tuple[str, ...]:
         """Other peers that say so and can be reached."""
-        await trio.sleep(self._network._delay())
+        await trio.sleep(self._delay())
         holders = self._network._holders.get(key, {})
-        return tuple(peer for peer in holders if self._network.reaches(self._me, peer))
+        return tuple(peer for peer in sorted(holders) if self._network.reaches(self._me, peer))
 
     async def _pass(self, sender: "MemoryTransport", peer: str, body: bytes) -> None:
         """Let a message travel; one that is lost never arrives."""
         sender._count(body)
         if not self._network.reaches(self._me, peer):
             raise TransportError(f"peer {peer} cannot be reached.")
-        delays = self._network._copies()
+        delays = self._copies()
         if not delays:
             await trio.sleep_forever()
         await trio.sleep(min(delays))
@@ -270,6 +261,19 @@ class MemoryTransport(Transport):
 
         if self._nursery is not None:
             self._nursery.start_soon(arrive)
+
+    def _copies(self) -> list[float]:
+        """Delays (seconds) after which a message arrives: none where it is lost, two where it is doubled."""
+        weather = self._network.weather
+        count = 0 if self._rng.random() < weather.loss else 1
+        if self._rng.random() < weather.doubling:
+            count += 1
+        return [self._delay() for _ in range(count)]
+
+    def _delay(self) -> float:
+        weather = self._network.weather
+        mean = weather.delay_s
+        return min(weather.longest_delay_s, self._rng.expovariate(1 / mean)) if mean else 0.0
 
     def _sendable(self, body: bytes, most: int) -> None:
         if self._nursery is None:

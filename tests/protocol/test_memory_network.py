@@ -1,6 +1,5 @@
 """The network in memory: what it loses, delays, doubles and divides, and that a seed repeats it."""
 
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -36,7 +35,7 @@ async def meeting(
     *names: str, weather: Weather = CALM, seed: int = 0, limits: Limits | None = None
 ) -> AsyncIterator[tuple[MemoryNetwork, dict[str, MemoryTransport], dict[str, Ear]]]:
     """Peers that are on one network and listen to topic t."""
-    network = MemoryNetwork(random.Random(seed), weather=weather, limits=limits)
+    network = MemoryNetwork(seed, weather=weather, limits=limits)
     peers, ears = {name: network.join(name) for name in names}, {name: Ear() for name in names}
     async with trio.open_nursery() as nursery:
         for name in names:
@@ -136,7 +135,7 @@ async def test_the_table_keeps_what_validator_and_selector_say(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     network = MemoryNetwork(
-        random.Random(0),
+        0,
         validator=lambda key, value: value.startswith(key),
         selector=lambda _key, values: values.index(max(values)),
     )
