@@ -12,6 +12,7 @@ from evaluator.calibration import machine
 from evaluator.cost import step_cost
 from evaluator.jobs import Arithmetic, Calibration, stream_key
 from evaluator.shape import shape_of
+from evaluator.spaces import class_admits
 from genome import Genome, preset
 from genome.spaces import MLP
 from kernels.randomness import words
@@ -24,17 +25,16 @@ _LEAST_REPEATS = 5
 
 
 class Timing(NamedTuple):
-    """One genome's training step: its name, counts and median CPU seconds."""
+    """One genome's training step: its counts and median CPU seconds."""
 
-    name: str
     calls: float
     macs: float
     bytes: float
     seconds: float
 
 
-def probes(arithmetic: Arithmetic) -> list[tuple[str, Genome, int]]:
-    """Name, genome and number of inputs of each timed network: small and large, shallow and deep."""
+def probes(arithmetic: Arithmetic) -> list[tuple[Genome, int]]:
+    """Genome and number of inputs of each timed network: small and large, shallow and deep."""
     found = []
     for source, changes, inputs in (
         ("shallow", {"width1": 16, "batch": 16}, 64),
@@ -48,11 +48,9 @@ def probes(arithmetic: Arithmetic) -> list[tuple[str, Genome, int]]:
         ("deep", {"width1": 256, "width2": 256, "batch": 128}, 64),
         ("backprop", {"width1": 128, "batch": 64}, 64),
     ):
-        values = {**dict(preset(source).values), **changes}
-        if arithmetic == "exact-1" and (values["credit"] == "backprop" or values["optimizer"] == "muon"):
-            continue
-        name = f"{source} {inputs}-{'-'.join(str(v) for k, v in changes.items() if k != 'batch')}"
-        found.append((f"{name} batch {changes['batch']}", MLP.genome(values), inputs))
+        genome = MLP.genome({**dict(preset(source).values), **changes})
+        if class_admits(arithmetic, genome):
+            found.append((genome, inputs))
     return found
 
 
@@ -78,13 +76,13 @@ def time_step(genome: Genome, *, inputs: int, arithmetic: Arithmetic, budget_s: 
         free_steps=report.free_steps,
         nudged_steps=report.nudged_steps,
     )
-    return Timing("", cost.calls, cost.macs, cost.bytes, statistics.median(seconds))
+    return Timing(cost.calls, cost.macs, cost.bytes, statistics.median(seconds))
 
 
 def calibrate(arithmetic: Arithmetic) -> Calibration:
     """Fit seconds a call, a multiply-accumulate and a byte to timed steps, by relative error."""
     timings = [
-        time_step(genome, inputs=inputs, arithmetic=arithmetic) for _, genome, inputs in probes(arithmetic)
+        time_step(genome, inputs=inputs, arithmetic=arithmetic) for genome, inputs in probes(arithmetic)
     ]
     counts = np.array([[t.calls, t.macs, t.bytes] for t in timings])
     seconds = np.array([t.seconds for t in timings])

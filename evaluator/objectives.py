@@ -24,9 +24,7 @@ Direction = Literal["max", "min"]
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to be made large or small.
 
-    `worst` and `best` span the unit interval in which hypervolumes are computed, on `scale`;
-    `tolerance` is the largest difference between two honest measurements of one job in one
-    arithmetic class (0 where the value is computed rather than timed).
+    `worst` and `best` span the unit interval in which hypervolumes are computed, on `scale`.
     """
 
     name: str
@@ -35,7 +33,6 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     worst: float
     best: float
     scale: Literal["linear", "log"] = "linear"
-    tolerance: float = 0.0
     doc: str = ""
 
     def __post_init__(self) -> None:

@@ -54,7 +54,7 @@ async def run_search(settings: Settings, observer: Observer) -> SearchState:
             state = SearchState(
                 run=run,
                 spec=spec,
-                objectives=task.objectives,
+                objectives=spec.objectives,
                 limit=settings.evaluations,
                 workers=workers,
             )
@@ -138,7 +138,11 @@ def _spec(settings: Settings, task: Task, space: SearchSpace, workers: int, impo
         limits=cost_limits(settings),
         # One worker sees every record before it asks: its run is reproducible without a look-behind.
         look_behind=workers if settings.reproducible else None,
-        baselines=BASELINES if network and not settings.space and settings.arithmetic != "exact-1" else (),
+        baselines=tuple(
+            name
+            for name in BASELINES
+            if network and not settings.space and class_admits(settings.arithmetic, preset(name))
+        ),
         seeds=(*(SEEDS if network and not settings.space else ()), *imported),
         population=settings.population,
     )

@@ -1,7 +1,5 @@
 """`eqmesh front`: the Pareto front of a store."""
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -11,7 +9,6 @@ from node import output
 from node.commands.options import Json, StorePath, store_path
 from node.front import standings
 from node.report import document, front_header, front_rows
-from node.settings import resolve
 from node.store.records import Reader
 from node.store.rows import RunRow, RunSpec
 
@@ -30,8 +27,7 @@ def front(
 
     Example: eqmesh front --store eqmesh.db --json
     """
-    settings = resolve({}, folder=Path.cwd(), environ=os.environ).settings
-    with Reader(store_path(store, settings)) as reader:
+    with Reader(store_path(store)) as reader:
         chosen = reader.run(run)
         rows = reader.evaluations(run=chosen.id)
         genomes = {row.genome: reader.genome(row.genome) for row in rows}

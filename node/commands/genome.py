@@ -1,6 +1,5 @@
 """`eqmesh genome`: look at genomes and move them between stores."""
 
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from node.commands.front import spec_of
 from node.commands.named import genome_of_file, named_genome
 from node.commands.options import Json, StorePath, store_path
 from node.errors import NotFoundError
-from node.settings import resolve
+from node.store.connection import weights_folder_of
 from node.store.records import Reader
 from node.store.rows import EvaluationRow
 from node.store.writer import Writer
@@ -27,16 +26,12 @@ __all__ = ["diff", "export", "import_", "show"]
 Named = Annotated[str, Parameter(help="Digits of an id in the store, or a JSON file.")]
 
 
-def _store(given: Path | None) -> Path:
-    return store_path(given, resolve({}, folder=Path.cwd(), environ=os.environ).settings)
-
-
 def show(genome: Named, /, *, store: StorePath = None, json: Json = False) -> None:
     """Show a genome's genes, its birth, and every evaluation that is on record.
 
     Example: eqmesh genome show 3f9a12c4
     """
-    path = _store(store)
+    path = store_path(store)
     found = named_genome(genome, path)
     birth, rows = None, []
     if path.is_file():
@@ -75,7 +70,7 @@ def diff(first: Named, second: Named, /, *, store: StorePath = None, json: Json 
 
     Example: eqmesh genome diff 3f9a12c4 77ab01de
     """
-    path = _store(store)
+    path = store_path(store)
     changes = differences(named_genome(first, path), named_genome(second, path))
     if json:
         output.write_json([{"gene": c.gene, "before": c.before, "after": c.after} for c in changes])
@@ -103,7 +98,7 @@ def export(
 
     Example: eqmesh genome export 3f9a12c4 --output best.json
     """
-    path = _store(store)
+    path = store_path(store)
     found = named_genome(genome, path)
     if weights is not None:
         shutil.copyfile(_kept_weights(path, found.id), weights)
@@ -117,7 +112,7 @@ def export(
 
 
 def _kept_weights(store: Path, genome: str) -> Path:
-    folder = store.with_name(f"{store.name}.weights")
+    folder = weights_folder_of(store)
     with Reader(store) as reader:
         rows = [row for row in reader.evaluations_of(genome) if row.weights]
         runs = {run.id: run for run in reader.runs()}
@@ -151,7 +146,7 @@ def import_(
     found = genome_of_file(file)
     if found.space == MLP.id:
         MLP.check(found)
-    path = _store(store)
+    path = store_path(store)
     with Writer(path, now=lambda: datetime.now(UTC).timestamp()) as writer:
         new = writer.import_genome(found, Birth(parents=(), operator="import/1", seed=0))
     if json:

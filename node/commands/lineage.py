@@ -1,6 +1,5 @@
 """`eqmesh lineage`: who descends from whom."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +12,10 @@ from node.commands.front import spec_of
 from node.commands.options import Json, StorePath, store_path
 from node.errors import SettingsError
 from node.front import front_of, standings
-from node.settings import resolve
 from node.store.records import Reader
 from node.text import number, short, summary
 
 __all__ = ["ancestors", "export", "show"]
-
-
-def _path(given: Path | None) -> Path:
-    return store_path(given, resolve({}, folder=Path.cwd(), environ=os.environ).settings)
 
 
 def _lineage(reader: Reader) -> Lineage:
@@ -58,7 +52,7 @@ def show(*, store: StorePath = None, json: Json = False) -> None:
 
     Example: eqmesh lineage show
     """
-    with Reader(_path(store)) as reader:
+    with Reader(store_path(store)) as reader:
         lineage = _lineage(reader)
         living = _front(reader)
         genomes = reader.genomes()
@@ -113,7 +107,7 @@ def ancestors(
 
     Example: eqmesh lineage ancestors 3f9a12c4
     """
-    with Reader(_path(store)) as reader:
+    with Reader(store_path(store)) as reader:
         lineage = _lineage(reader)
         chosen = reader.resolve(genome)
         line = [chosen, *sorted(lineage.ancestors(chosen), key=lambda i: -lineage.entry(i).order)]
@@ -173,7 +167,7 @@ def export(
     """
     if format_ not in FORMATS:
         raise SettingsError(f"--format must be one of {', '.join(FORMATS)}, got {format_!r}.")
-    with Reader(_path(store)) as reader:
+    with Reader(store_path(store)) as reader:
         text = to_format(_lineage(reader), format_)
     if file is None:
         output.write(text)

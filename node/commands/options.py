@@ -1,11 +1,12 @@
 """Options that several commands share."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from node.settings import Settings
+from node.settings import resolve
 
 __all__ = ["Json", "StorePath", "store_path"]
 
@@ -17,6 +18,7 @@ StorePath = Annotated[
 ]
 
 
-def store_path(given: Path | None, settings: Settings) -> Path:
-    """The store that was named, or that of the settings."""
+def store_path(given: Path | None) -> Path:
+    """The store that was named, or that of the settings. Raises SettingsError where these are wrong."""
+    settings = resolve({}, folder=Path.cwd(), environ=os.environ).settings
     return given or Path(settings.store)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from node.errors import StoreError
 
-__all__ = ["APPLICATION_ID", "newest_schema", "open_reader", "open_writer"]
+__all__ = ["APPLICATION_ID", "newest_schema", "open_reader", "open_writer", "weights_folder_of"]
 
 APPLICATION_ID = 0x65716D65  # "eqme": says that a SQLite file is a store of ours
 _BUSY_S = 10.0
@@ -55,6 +55,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
             f"{path} cannot be read as a store: {error}. Name another file with --store."
         ) from error
     return connection
+
+
+def weights_folder_of(store: Path) -> Path:
+    """Where a store keeps weights, by content hash."""
+    return store.with_name(f"{store.name}.weights")
 
 
 def newest_schema() -> int:

@@ -13,7 +13,7 @@ import msgspec
 from evaluator.jobs import Calibration, Failure, Result
 from genome import Birth, Genome
 from node.errors import StoreError
-from node.store.connection import open_writer
+from node.store.connection import open_writer, weights_folder_of
 from node.store.rows import EvaluationRow, RunSpec
 
 __all__ = ["Writer"]
@@ -54,7 +54,7 @@ class Writer:
     @property
     def weights_folder(self) -> Path:
         """Where this store keeps weights, by content hash."""
-        return self.path.with_name(f"{self.path.name}.weights")
+        return weights_folder_of(self.path)
 
     def weights_of_others(self, run: int) -> set[str]:
         """Hashes of the weights that evaluations of other runs left."""
