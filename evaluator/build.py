@@ -1,7 +1,7 @@
 """Genome to network: the one place where genome and kernels meet."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from evaluator.errors import EvaluatorError
 from evaluator.jobs import Arithmetic
@@ -19,6 +19,10 @@ from kernels import (
 )
 from kernels.rules import Estimate, OptimizerName, Order, Scheme
 from kernels.topology import Output
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["build", "optimizer_of", "rule_of", "topology_of"]
 
@@ -83,13 +87,16 @@ def build(
     seed: bytes,
     arithmetic: Arithmetic,
     backend: str,
+    parameters: "Mapping[str, NDArray[np.generic]] | None" = None,
 ) -> Learner:
     """A network with its first weights, ready to train. `seed` is 32 bytes (`jobs.stream_key`).
 
-    Raises kernels.KernelError where the arithmetic class cannot do what the genes ask.
+    `parameters` replace the weights that are drawn from the seed; the class exact-1 brings them onto its grid.
+    Raises kernels.KernelError where the arithmetic class cannot do what the genes ask, or parameters do not fit.
     """
     topology = topology_of(values, inputs=inputs, classes=classes)
-    parameters = initial_parameters(topology, seed=seed, gain=float(values.get("gain", 1.0)))
+    if parameters is None:
+        parameters = initial_parameters(topology, seed=seed, gain=float(values.get("gain", 1.0)))
     batch, optimizer = int(values["batch"]), optimizer_of(values)
     if values["credit"] == "backprop":
         return BackpropLearner(topology, parameters, optimizer, batch=batch, arithmetic=arithmetic)

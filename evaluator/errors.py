@@ -21,3 +21,7 @@ class SealedSplitError(EvaluatorError):
 
 class SurroundingsError(EvaluatorError):
     """This machine's package, task or disk is not what a job needs; another genome would fare no better."""
+
+
+class EvidenceError(EvaluatorError):
+    """A file that a stranger sent for its claim is not what genome, class and claim need."""

@@ -5,6 +5,7 @@ A frame is a four-byte big-endian length and one MessagePack message. Nothing he
 
 import hashlib
 import struct
+from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 import msgspec
@@ -28,15 +29,21 @@ __all__ = [
     "Progress",
     "Purpose",
     "Ready",
+    "Replay",
+    "Replayed",
     "Reply",
     "Request",
     "Result",
     "Settling",
+    "Weigh",
+    "Weighed",
+    "Work",
     "decode_reply",
     "decode_request",
     "encode",
     "failure_of",
     "frame_length",
+    "objectives_fingerprint",
     "stream_key",
 ]
 
@@ -88,7 +95,9 @@ class Job(msgspec.Struct, tag="job", frozen=True, kw_only=True):
     """One evaluation to be done. `genome` holds canonical bytes; `seed` is 0 to 2**63 - 1.
 
     `genome_id` and `task_id` are what the sender computed; the worker computes them again. `space` is
-    an import string, or empty for the task's own space.
+    an import string, or empty for the task's own space. `spool` is a folder for files named by the SHA-256 of their
+    bytes: the weights, and with `evidence`, which needs it, all that a stranger has to see of the training of a
+    network: the predictions (`.predictions`) and the learner's state at each checkpoint (`.state`).
     """
 
     number: int
@@ -109,6 +118,54 @@ class Job(msgspec.Struct, tag="job", frozen=True, kw_only=True):
     limits: CostLimits = CostLimits()
     calibration: Calibration | None = None
     spool: str | None = None
+    evidence: bool = False
+
+
+class Weigh(msgspec.Struct, tag="weigh", frozen=True, kw_only=True):
+    """A claim's weights and predictions to be held against each other, and against its accuracy, on validation.
+
+    `weights` and `predictions` are the SHA-256 of the files at the paths, in hex; `correct` of `examples` is what the
+    claim says of its accuracy. At most `flips_allowed` predictions may be others here: 0 in the class exact-1.
+    """
+
+    number: int
+    task: str
+    task_id: str
+    tier: str
+    space: str = ""
+    genome: bytes
+    genome_id: str
+    arithmetic: JobArithmetic
+    backend: str = "auto"
+    weights_path: str
+    weights: str
+    predictions_path: str
+    predictions: str
+    correct: int
+    examples: int
+    flips_allowed: int
+    deadline_s: float = 600.0
+    limits: CostLimits = CostLimits()
+
+
+class Replay(msgspec.Struct, tag="replay", frozen=True, kw_only=True):
+    """One checkpoint segment (from 0) of a claim's own `job`, to be trained again.
+
+    Segment 0 starts from the network as it is built. Every other one starts from the file at `state_path`, whose
+    bytes have the SHA-256 `state` and whose arrays have the fingerprint `leaf`: the checkpoint before, in hex.
+    """
+
+    number: int
+    job: Job
+    segment: int
+    state_path: str | None = None
+    state: str | None = None
+    leaf: str | None = None
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds that the replay may take: the job's."""
+        return self.job.deadline_s
 
 
 class Calibrate(msgspec.Struct, tag="calibrate", frozen=True, kw_only=True):
@@ -117,7 +174,8 @@ class Calibrate(msgspec.Struct, tag="calibrate", frozen=True, kw_only=True):
     arithmetic: Arithmetic
 
 
-Request = Job | Calibrate
+Work = Job | Weigh | Replay
+Request = Work | Calibrate
 
 
 class Ready(msgspec.Struct, tag="ready", frozen=True, kw_only=True):
@@ -186,7 +244,9 @@ class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
     """One finished evaluation. All but `measured` and `curve[*].train_cpu_s` follow from the job.
 
     `macs` counts the multiply-accumulates of the whole training if every phase takes all its sweeps and every batch
-    is full. `curve` is empty on the test split, which is scored once.
+    is full. `curve` is empty on the test split, which is scored once. Of a function, the one checkpoint is
+    `objectives_fingerprint`. Of a network, `correct` of `examples` were right, and `states` name the files of evidence
+    of the `checkpoints`, the largest of `state_bytes`; without evidence there are none.
     """
 
     number: int
@@ -201,6 +261,7 @@ class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
     split: str
     objectives: dict[str, float]
     examples: int = 0
+    correct: int = 0
     macs: float = 0.0
     parameter_bytes: int = 0
     activation_bytes: int = 0
@@ -208,14 +269,57 @@ class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
     weights_bytes: int = 0
     predictions: str = ""
     checkpoints: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    state_bytes: int = 0
     curve: tuple[CurvePoint, ...] = ()
     settling: Settling = Settling()
     measured: Measured = Measured()
     versions: dict[str, str] = {}
 
 
+class Weighed(msgspec.Struct, tag="weighed", frozen=True, kw_only=True):
+    """The answer to `Weigh`. `why` is empty where it passed, else begins with weights:, predictions: or accuracy:.
+
+    `mismatches` predictions are others than these weights give here, `correct` of the `examples` of this machine's
+    split are right; both stay 0 where files could not be read so far. `free_steps` are the sweeps of a prediction: 0.0
+    for a backpropagation network, which has none, and where a tolerance decides, which leaves them unknown.
+    """
+
+    number: int
+    passed: bool
+    why: str
+    mismatches: int = 0
+    correct: int = 0
+    examples: int
+    free_steps: float
+
+
+class Replayed(msgspec.Struct, tag="replayed", frozen=True, kw_only=True):
+    """The answer to `Replay`: the fingerprint at the segment's end, in hex, to be held against the claim's.
+
+    Where `start_ok` is false, the segment cannot be run from what was given, and `end` is empty. `why` then begins with
+    state: for a file whose arrays are not those of the leaf, which proves nothing of the claim, or with leaf: for a
+    state that the leaf does stand for but that no training leaves behind, which refutes it; it is empty otherwise.
+    `free_steps` and `nudged_steps` are mean sweeps over the segment. A segment that diverges is a `Failure`.
+    `segments` says into how many the whole training falls, and `weights` (SHA-256 of the file, in hex) what it leaves
+    behind where this one is the last: what a claim names has to be just that. 0 and empty for a function.
+    """
+
+    number: int
+    end: str
+    start_ok: bool = True
+    why: str = ""
+    free_steps: float = 0.0
+    nudged_steps: float = 0.0
+    segments: int = 0
+    weights: str = ""
+
+
 class Failure(msgspec.Struct, tag="failure", frozen=True, kw_only=True):
-    """One evaluation that gave no result, and why, in words for the person who reads the record."""
+    """One evaluation that gave no result, and why, in words for the person who reads the record.
+
+    A `Weigh` has neither seed nor purpose; its failure carries 0 and `search`.
+    """
 
     number: int
     genome: str
@@ -236,7 +340,7 @@ class Calibrated(msgspec.Struct, tag="calibrated", frozen=True, kw_only=True):
 
 
 Result = Outcome | Failure
-Reply = Ready | Progress | Outcome | Failure | Calibrated
+Reply = Ready | Progress | Outcome | Weighed | Replayed | Failure | Calibrated
 
 T = TypeVar("T")
 
@@ -284,20 +388,27 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
         raise EvaluatorError(f"expected a message of evaluator.jobs, got other bytes: {error}") from error
 
 
-def failure_of(job: Job, kind: FailureKind, detail: str) -> Failure:
-    """This job, ended without a result."""
+def failure_of(request: Work, kind: FailureKind, detail: str) -> Failure:
+    """This request, ended without a result."""
+    asked = request.job if isinstance(request, Replay) else request
     return Failure(
-        number=job.number,
-        genome=job.genome_id,
-        task=job.task,
-        task_id=job.task_id,
-        tier=job.tier,
-        seed=job.seed,
-        arithmetic=job.arithmetic,
-        purpose=job.purpose,
+        number=request.number,
+        genome=asked.genome_id,
+        task=asked.task,
+        task_id=asked.task_id,
+        tier=asked.tier,
+        seed=asked.seed if isinstance(asked, Job) else 0,
+        arithmetic=asked.arithmetic,
+        purpose=asked.purpose if isinstance(asked, Job) else "search",
         kind=kind,
         detail=detail,
     )
+
+
+def objectives_fingerprint(objectives: Mapping[str, float]) -> str:
+    """SHA-256 of objectives as MessagePack, 64-bit floats by sorted name: the one checkpoint of a function."""
+    plain = {name: float(value) for name, value in objectives.items()}
+    return hashlib.sha256(msgspec.msgpack.encode(plain, order="sorted")).hexdigest()
 
 
 def stream_key(genome_id: str, task_id: str, seed: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,20 @@ from evaluator import limits, weights
 from evaluator.build import build
 from evaluator.cost import Cost, cost_of, excess, predict_rate, step_cost
 from evaluator.errors import EvaluatorError
-from evaluator.jobs import Calibration, Job, Measured, Outcome, Settling, stream_key
+from evaluator.jobs import (
+    Arithmetic,
+    Calibration,
+    CostLimits,
+    Job,
+    JobArithmetic,
+    Measured,
+    Outcome,
+    Settling,
+    stream_key,
+)
 from evaluator.tasks import DatasetTask, TestPermit, Tier
-from evaluator.train import Plan, Trained, train
-from genome import Genome
+from evaluator.train import Plan, State, Trained, train
+from genome import Genome, Value
 from kernels import EqpropLearner, Learner
 
 if TYPE_CHECKING:
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
 
     Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 
-__all__ = ["RefusedError", "plan_of", "run_network", "split_arrays"]
+__all__ = ["RefusedError", "affordable", "plan_of", "run_network", "split_arrays"]
 
 _CURVE_EXAMPLES = 2000
 _DIAGNOSED_EXAMPLES = 128
@@ -31,6 +41,21 @@ _DIAGNOSED_EXAMPLES = 128
 
 class RefusedError(EvaluatorError):
     """The genome asks for more than the limits of the job allow."""
+
+
+def affordable(
+    values: Mapping[str, Value], task: DatasetTask, arithmetic: JobArithmetic, bounds: CostLimits
+) -> tuple[Cost, Arithmetic]:
+    """Analytic cost of a network, and its arithmetic class. Raises RefusedError for a cost beyond the bounds."""
+    if arithmetic == "task":
+        raise EvaluatorError(
+            f"task {task.name!r} trains networks, so an arithmetic class must be named, got 'task'"
+        )
+    cost = cost_of(values, inputs=task.inputs, classes=task.classes, arithmetic=arithmetic)
+    refusal = excess(cost, bounds)
+    if refusal is not None:
+        raise RefusedError(refusal)
+    return cost, arithmetic
 
 
 def split_arrays(task: DatasetTask, tier: Tier, job: Job) -> "tuple[Arrays, Arrays]":
@@ -68,12 +93,8 @@ def run_network(
 ) -> Outcome:
     """Train and measure one network. Raises RefusedError, DivergedError, DataError, MemoryError."""
     values = dict(genome.values)
-    if job.arithmetic == "task":
-        raise EvaluatorError(f"task {job.task!r} trains networks, so the job must name an arithmetic class")
-    cost = cost_of(values, inputs=task.inputs, classes=task.classes, arithmetic=job.arithmetic)
-    refusal = excess(cost, job.limits)
-    if refusal is not None:
-        raise RefusedError(refusal)
+    cost, arithmetic = affordable(values, task, job.arithmetic, job.limits)
+    evidence = _Evidence(job)
     (x, y), (held_x, held_y) = split_arrays(task, tier, job)
     plan = plan_of(job, tier, examples=len(x), batch=cost.batch, schedule=str(values["schedule"]))
     resident = limits.reset_peak()
@@ -82,7 +103,7 @@ def run_network(
         inputs=task.inputs,
         classes=task.classes,
         seed=plan.key,
-        arithmetic=job.arithmetic,
+        arithmetic=arithmetic,
         backend=job.backend,
     )
 
@@ -91,16 +112,23 @@ def run_network(
 
     # The test split is scored once, at the end: a curve on it would invite to choose the best epoch by it.
     trained = train(
-        learner, x, y, plan, score=None if job.split == "test" else score, on_progress=on_progress
+        learner,
+        x,
+        y,
+        plan,
+        score=None if job.split == "test" else score,
+        on_progress=on_progress,
+        on_state=evidence.keep_state if job.evidence else None,
     )
     start = time.process_time()
     predicted = learner.predict(held_x).argmax(axis=1)
     evaluate_cpu_s = time.process_time() - start
-    accuracy = float(np.mean(predicted == held_y))
+    correct = int(np.count_nonzero(predicted == held_y))
+    predictions = predicted.astype("<u2").tobytes()
     name, body = weights.pack(learner.parameters())
     if job.spool is not None:
         weights.spool(Path(job.spool), name, body)
-    objectives = {"accuracy": accuracy, "memory": float(cost.peak_bytes)}
+    objectives = {"accuracy": correct / len(held_y), "memory": float(cost.peak_bytes)}
     if job.calibration is not None:
         objectives["speed"] = _predicted_rate(job.calibration, genome, cost, trained)
     return Outcome(
@@ -116,13 +144,16 @@ def run_network(
         split=job.split,
         objectives=objectives,
         examples=len(held_y),
+        correct=correct,
         macs=cost.macs_per_step * plan.steps,
         parameter_bytes=cost.parameter_bytes,
         activation_bytes=cost.activation_bytes,
         weights=name,
         weights_bytes=len(body),
-        predictions=hashlib.sha256(predicted.astype("<u2").tobytes()).hexdigest(),
+        predictions=evidence.keep_predictions(predictions),
         checkpoints=trained.checkpoints,
+        states=tuple(evidence.states),
+        state_bytes=evidence.state_bytes,
         curve=trained.curve,
         settling=_settling(learner, trained, held_x, held_y, cost.batch if job.diagnose else 0),
         measured=Measured(
@@ -134,6 +165,34 @@ def run_network(
         ),
         versions=versions,
     )
+
+
+class _Evidence:
+    """Files by which a stranger can check a training, written where the job asks for them."""
+
+    def __init__(self, job: Job) -> None:
+        if job.evidence and job.spool is None:
+            raise EvaluatorError(
+                "evidence is written to the spool folder, but the job names none. Set spool."
+            )
+        self._folder = Path(job.spool) if job.evidence and job.spool is not None else None
+        self.states: list[str] = []
+        self.state_bytes = 0
+
+    def keep_state(self, _step: int, state: State) -> None:
+        """Write a learner's state, named by its bytes."""
+        assert self._folder is not None
+        name, body = weights.pack(state)
+        weights.spool(self._folder, name, body, suffix=".state")
+        self.states.append(name)
+        self.state_bytes = max(self.state_bytes, len(body))
+
+    def keep_predictions(self, body: bytes) -> str:
+        """Name of the predictions; written only as evidence."""
+        name = hashlib.sha256(body).hexdigest()
+        if self._folder is not None:
+            weights.spool(self._folder, name, body, suffix=".predictions")
+        return name
 
 
 def _accuracy(scores: "NDArray[np.floating]", y: "NDArray[np.int64]") -> float:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -23,9 +24,14 @@ from evaluator.jobs import (
     Outcome,
     Progress,
     Ready,
+    Replay,
+    Replayed,
     Reply,
     Request,
     Result,
+    Weigh,
+    Weighed,
+    Work,
     decode_reply,
     encode,
     failure_of,
@@ -42,6 +48,7 @@ _STOP_DEADLINE_S = 2.0
 _STDERR_BYTES = 4096
 
 OnProgress = Callable[[Progress], None]
+Answer = TypeVar("Answer", Outcome, Weighed, Replayed)
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,19 +141,30 @@ class Pool:
 
         Raises EvaluatorError where workers cannot start at all.
         """
-        worker = await self._take(job)
+        return await self._do(job, Outcome, on_progress)
+
+    async def weigh(self, request: Weigh) -> Weighed | Failure:
+        """Weigh a claim in a worker of its own; fails as `run` does."""
+        return await self._do(request, Weighed, lambda _: None)
+
+    async def replay(self, request: Replay) -> Replayed | Failure:
+        """Replay a segment of a claim in a worker of its own; fails as `run` does."""
+        return await self._do(request, Replayed, lambda _: None)
+
+    async def _do(self, request: Work, kind: type[Answer], on_progress: OnProgress) -> Answer | Failure:
+        worker = await self._take(request)
         try:
-            with trio.move_on_after(job.deadline_s):
+            with trio.move_on_after(request.deadline_s):
                 result = await self._answer(worker, on_progress)
-                if not isinstance(result, Outcome | Failure):
+                if not isinstance(result, (kind, Failure)):
                     raise _WorkerEndedError(f"it answered with {type(result).__name__}")
                 await self._return(worker)
                 return result
             await self._replace(worker, kill=True)
-            return failure_of(job, "deadline", f"the job did not end within its {job.deadline_s:g} s")
+            return failure_of(request, "deadline", f"the job did not end within its {request.deadline_s:g} s")
         except EvaluatorError as error:
             ended = await self._replace(worker, kill=False)
-            return failure_of(job, "crashed", f"the worker process ended, {ended} ({error})")
+            return failure_of(request, "crashed", f"the worker process ended, {ended} ({error})")
         except trio.Cancelled:
             await self._replace(worker, kill=True)
             raise

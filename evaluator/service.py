@@ -1,4 +1,4 @@
-"""What a worker answers: every job becomes an Outcome or a Failure, never an exception."""
+"""What a worker answers: every job or check becomes its result or a Failure, never an exception."""
 
 import importlib.metadata
 import os
@@ -18,13 +18,20 @@ from evaluator.jobs import (
     Outcome,
     Progress,
     Ready,
+    Replay,
+    Replayed,
     Reply,
     Result,
+    Weigh,
+    Weighed,
+    Work,
     failure_of,
+    objectives_fingerprint,
 )
 from evaluator.measure import RefusedError, run_network
 from evaluator.spaces import resolve_space
-from evaluator.tasks import DatasetTask, FunctionTask, Tier, resolve, task_id
+from evaluator.tasks import DatasetTask, FunctionTask, Task, Tier, resolve, task_id
+from evaluator.verification import replay_network, weigh
 from genome import Genome, GenomeError
 from kernels import DivergedError, KernelError, choose_backend
 
@@ -45,58 +52,77 @@ def calibrated(request: Calibrate) -> Calibrated:
     return Calibrated(calibration=calibrate(request.arithmetic))
 
 
-def run(job: Job, send: Callable[[Reply], None]) -> Result:
-    """Do one job. Whatever goes wrong in genome, task, data or arithmetic becomes a Failure."""
-    _set_subnormals(job.arithmetic)
+def run(request: Work, send: Callable[[Reply], None]) -> Result | Weighed | Replayed:
+    """Do one job or check. Whatever goes wrong in genome, task, data or arithmetic becomes a Failure."""
+    _set_subnormals(request.job.arithmetic if isinstance(request, Replay) else request.arithmetic)
     try:
-        return _run(job, send)
+        return _run(request, send)
     except (RefusedError, GenomeError, SealedSplitError) as error:
-        return failure_of(job, "refused", str(error))
+        return failure_of(request, "refused", str(error))
     except DivergedError as error:
-        return failure_of(job, "diverged", str(error))
+        return failure_of(request, "diverged", str(error))
     except DataError as error:
-        return failure_of(job, "data", str(error))
+        return failure_of(request, "data", str(error))
     except SurroundingsError as error:
-        return failure_of(job, "environment", str(error))
+        return failure_of(request, "environment", str(error))
     except MemoryError as error:
-        return failure_of(job, "out-of-memory", _memory_text(error))
+        return failure_of(request, "out-of-memory", _memory_text(error))
     except KernelError as error:
-        return failure_of(job, "refused", str(error))
+        return failure_of(request, "refused", str(error))
     except EqmeshError as error:
-        return failure_of(job, "error", str(error))
+        return failure_of(request, "error", str(error))
     except Exception as error:  # noqa: BLE001 - a task of a user's own may raise anything
         if "allocate memory" in str(error):
-            return failure_of(job, "out-of-memory", _memory_text(error))
-        return failure_of(job, "error", f"{type(error).__name__}: {error}"[:2000])
+            return failure_of(request, "out-of-memory", _memory_text(error))
+        return failure_of(request, "error", f"{type(error).__name__}: {error}"[:2000])
 
 
-def _run(job: Job, send: Callable[[Reply], None]) -> Result:
-    task = resolve(job.task)
-    tier = task.tier(job.tier)
-    if task_id(task, tier) != job.task_id:
-        raise SurroundingsError(
-            f"task {job.task!r} at tier {job.tier!r} is {task_id(task, tier)[:12]} here, the job means "
-            f"{job.task_id[:12]}: data, split or budget differ. Use the same version of the task."
-        )
-    genome = Genome.decode(job.genome)
-    if genome.id != job.genome_id:
-        raise EvaluatorError(f"the job names genome {job.genome_id[:12]}, its bytes are {genome.id[:12]}")
-    resolve_space(job.space, task).check(genome)
+def _run(request: Work, send: Callable[[Reply], None]) -> Result | Weighed | Replayed:
+    task, tier, genome = _subject(request.job if isinstance(request, Replay) else request)
     if isinstance(task, FunctionTask):
-        return _run_function(job, task, tier, genome)
-
+        return _run_function(request, task, tier, genome)
     if not isinstance(task, DatasetTask):
-        raise EvaluatorError(f"task {job.task!r} is neither of networks nor a function")
+        raise EvaluatorError(f"task {task.name!r} is neither of networks nor a function")
+    if isinstance(request, Weigh):
+        return weigh(request, task, tier, genome)
+    if isinstance(request, Replay):
+        return replay_network(request, task, tier, genome)
 
     def on_progress(done: float, accuracy: float | None) -> None:
-        send(Progress(number=job.number, done=done, accuracy=accuracy))
+        send(Progress(number=request.number, done=done, accuracy=accuracy))
 
-    return run_network(job, task, tier, genome, on_progress=on_progress, versions=_versions())
+    return run_network(request, task, tier, genome, on_progress=on_progress, versions=_versions())
 
 
-def _run_function(job: Job, task: FunctionTask, tier: Tier, genome: Genome) -> Outcome:
+def _subject(asked: Job | Weigh) -> tuple[Task, Tier, Genome]:
+    """Task, tier and genome that are meant, once both ids are computed again."""
+    task = resolve(asked.task)
+    tier = task.tier(asked.tier)
+    if task_id(task, tier) != asked.task_id:
+        raise SurroundingsError(
+            f"task {asked.task!r} at tier {asked.tier!r} is {task_id(task, tier)[:12]} here, the job means "
+            f"{asked.task_id[:12]}: data, split or budget differ. Use the same version of the task."
+        )
+    genome = Genome.decode(asked.genome)
+    if genome.id != asked.genome_id:
+        raise EvaluatorError(f"the job names genome {asked.genome_id[:12]}, its bytes are {genome.id[:12]}")
+    resolve_space(asked.space, task).check(genome)
+    return task, tier, genome
+
+
+def _run_function(request: Work, task: FunctionTask, tier: Tier, genome: Genome) -> Outcome | Replayed:
     """A task that needs no network: its own function gives the objectives."""
+    if isinstance(request, Weigh):
+        raise RefusedError(f"task {task.name!r} is a function and leaves no weights. Replay its claim.")
+    job = request.job if isinstance(request, Replay) else request
+    if isinstance(request, Replay) and (request.segment != 0 or request.state is not None):
+        raise EvaluatorError(
+            f"a function is replayed as segment 0 without a state, got {request.segment} and {request.state!r}."
+        )
     found = task.measure(dict(genome.values), seed=job.seed, tier=tier)
+    end = objectives_fingerprint(found)
+    if isinstance(request, Replay):
+        return Replayed(number=request.number, end=end)
     return Outcome(
         number=job.number,
         genome=genome.id,
@@ -109,6 +135,7 @@ def _run_function(job: Job, task: FunctionTask, tier: Tier, genome: Genome) -> O
         purpose=job.purpose,
         split=job.split,
         objectives=found,
+        checkpoints=(end,),
         versions=_versions(),
     )
 

@@ -17,7 +17,7 @@ from kernels import DivergedError, Learner, permutation
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Plan", "Trained", "fingerprint", "replay_segment", "train"]
+__all__ = ["Plan", "Segment", "State", "Trained", "fingerprint", "replay_segment", "train"]
 
 State = Mapping[str, "NDArray[np.generic]"]
 
@@ -53,6 +53,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         count = min(self.checkpoints, self.steps)
         return tuple(-(-self.steps * i // count) for i in range(1, count + 1))
 
+    def segment(self, number: int) -> tuple[int, int]:
+        """First step of a checkpoint segment (from 0), and the first one after it. Raises EvaluatorError."""
+        bounds = (0, *self.boundaries)
+        if not 0 <= number < len(bounds) - 1:
+            raise EvaluatorError(f"this training has segments 0 to {len(bounds) - 2}, got {number}")
+        return bounds[number], bounds[number + 1]
+
     def scale(self, step: int) -> float:
         """Share of the learning rate at this step (from 0)."""
         return 1.0 - step / self.steps if self.schedule == "linear" else 1.0
@@ -78,6 +85,14 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     train_cpu_s: float
     train_wall_s: float
     peak_bytes: int
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """One segment trained again: hash of the state at its end, and the mean sweeps taken in it."""
+
+    end: str
+    free_steps: float
+    nudged_steps: float
 
 
 class _Meter:
@@ -119,7 +134,7 @@ def train(
     """Train `learner` by `plan` on x (n, inputs) in [0, 1] and y (n,).
 
     `score` gives the validation accuracy for the curve, which stays empty without it; `on_state(step, state)`
-    receives the state at the start and at each checkpoint. Raises kernels.DivergedError, naming the step, as soon
+    receives the state at each checkpoint. Raises kernels.DivergedError, naming the step, as soon
     as states or weights are not finite.
     """
     boundaries = plan.boundaries
@@ -129,8 +144,6 @@ def train(
     free = nudged = 0.0
     peak = 0
     meter = _Meter()
-    if on_state is not None:
-        on_state(0, learner.state())
     first = 0
     for last in sorted(marks | set(boundaries)):
         meter.start()
@@ -224,16 +237,22 @@ def replay_segment(
     plan: Plan,
     *,
     segment: int,
-    state: State,
-) -> str:
-    """Hash of the state at the end of checkpoint segment `segment`, started from `state`.
+    state: State | None,
+) -> Segment:
+    """Train checkpoint segment `segment` again, started from `state`, or from the learner as it stands (None).
 
-    In the class `exact-1` it equals the claimed hash on every machine; in the others on a like one.
-    Raises EvaluatorError for a segment that the plan does not have.
+    In the class `exact-1` the hash equals the claimed one on every machine; in the others on a like one.
+    Raises EvaluatorError for a segment that the plan does not have, kernels.KernelError for the state of another
+    network, and kernels.DivergedError as `train` does.
     """
-    bounds = (0, *plan.boundaries)
-    if not 0 <= segment < len(bounds) - 1:
-        raise EvaluatorError(f"this training has segments 0 to {len(bounds) - 2}, got {segment}")
-    learner.load(state)
-    _run(learner, x, y, plan, bounds[segment], bounds[segment + 1])
-    return fingerprint(learner.state())
+    first, last = plan.segment(segment)
+    if state is not None:
+        learner.load(state)
+    taken = _run(learner, x, y, plan, first, last)
+    end = learner.state()
+    _check_finite(end, plan, last)
+    return Segment(
+        end=fingerprint(end),
+        free_steps=taken.free_steps / (last - first),
+        nudged_steps=taken.nudged_steps / (last - first),
+    )

@@ -11,25 +11,53 @@ from evaluator.jobs import (
     Calibrate,
     Failure,
     Progress,
+    Replay,
+    Replayed,
+    Weigh,
+    Weighed,
     decode_reply,
     decode_request,
     encode,
     failure_of,
     frame_length,
+    objectives_fingerprint,
     stream_key,
 )
 from tests.support.jobs import job
 
+WEIGH = Weigh(
+    number=4,
+    task="digits",
+    task_id="t" * 64,
+    tier="smoke",
+    genome=b"bytes",
+    genome_id="g" * 64,
+    arithmetic="exact-1",
+    weights_path="w.safetensors",
+    weights="w" * 64,
+    predictions_path="p.predictions",
+    predictions="p" * 64,
+    correct=100,
+    examples=120,
+    flips_allowed=0,
+)
+REPLAY = Replay(number=5, job=job(seed=7), segment=2, state_path="s.state", state="s" * 64, leaf="l" * 64)
+
 
 def test_a_request_survives_the_pipe() -> None:
-    for request in (job(), Calibrate(arithmetic="exact-1")):
+    for request in (job(), WEIGH, REPLAY, Calibrate(arithmetic="exact-1")):
         frame = encode(request)
         assert frame_length(frame[:4]) == len(frame) - 4
         assert decode_request(frame[4:]) == request
 
 
 def test_a_reply_survives_the_pipe() -> None:
-    for reply in (Progress(number=3, done=0.5), failure_of(job(), "deadline", "late")):
+    for reply in (
+        Progress(number=3, done=0.5),
+        failure_of(job(), "deadline", "late"),
+        Weighed(number=4, passed=False, why="weights: none", examples=120, free_steps=3.0),
+        Replayed(number=5, end="e" * 64, nudged_steps=2.5),
+    ):
         assert decode_reply(encode(reply)[4:]) == reply
 
 
@@ -67,6 +95,20 @@ def test_a_failure_repeats_what_the_job_says() -> None:
         asked.tier,
         5,
     )
+
+
+def test_the_failure_of_a_check_names_its_claim() -> None:
+    weighed, replayed = failure_of(WEIGH, "crashed", "why"), failure_of(REPLAY, "crashed", "why")
+    assert (weighed.number, weighed.genome, weighed.task_id, weighed.seed) == (4, "g" * 64, "t" * 64, 0)
+    assert (replayed.number, replayed.genome, replayed.seed) == (5, REPLAY.job.genome_id, 7)
+
+
+def test_the_fingerprint_of_objectives_does_not_depend_on_their_order_or_type() -> None:
+    found = objectives_fingerprint({"near": 1.0, "cheap": 0.25})
+    assert found == objectives_fingerprint({"cheap": 0.25, "near": 1})
+    assert found != objectives_fingerprint({"near": 1.0, "cheap": 0.25 + 2.0**-54})
+    # Golden: the checkpoint that claims of functions commit to.
+    assert found == "e03eed29afafb54cb39dcae2bb1963397f787342a8c336f7dca425d6a29f74d6"
 
 
 def test_a_stream_key_depends_on_genome_task_and_seed() -> None:
