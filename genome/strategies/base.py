@@ -2,14 +2,14 @@
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
 from genome.birth import Birth
 from genome.genome import Genome
 
-__all__ = ["Proposal", "Record", "Strategy"]
+__all__ = ["ALONE", "Company", "Proposal", "Record", "Strategy"]
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,35 @@ class Proposal:
 class Record:
     """What became of a genome: its objectives by name, or None where the evaluation failed.
 
-    `ask` is the number of the ask that proposed it.
+    `ask` is the number of the ask that proposed it; None for a guest, which was asked elsewhere.
     """
 
     genome: Genome
     objectives: Mapping[str, float] | None
-    ask: int
+    ask: int | None
 
     @property
     def usable(self) -> bool:
         """Whether the genome may become a parent: it did not fail, and all its objectives are finite."""
         return self.objectives is not None and all(map(math.isfinite, self.objectives.values()))
+
+
+@dataclass(frozen=True)
+class Company:
+    """What others bring to one ask; a strategy keeps nothing of it, so nothing of it reaches the next ask.
+
+    `guests` are usable records that `check` passed, of genomes that this strategy was never asked or told of: they
+    compete with its own records for parenthood. `mate` competes with nobody: where the ask crosses two parents, it
+    stands in for the second one. No genome with an id in `barred` is proposed.
+    """
+
+    guests: tuple[Record, ...] = ()
+    mate: Genome | None = None
+    barred: Set[str] = frozenset()
+
+
+ALONE = Company()
+"""Nobody: all that an ask sees is the strategy's own."""
 
 
 class Strategy(Protocol):
@@ -44,11 +62,19 @@ class Strategy(Protocol):
     the same proposals.
     """
 
-    def ask(self, rng: random.Random, n: int = 1) -> list[Proposal]:
-        """Up to `n` proposals, none of which was told or is pending; fewer once the space is exhausted.
+    def ask(self, rng: random.Random, n: int = 1, company: Company = ALONE) -> list[Proposal]:
+        """Up to `n` proposals, none of which was told, is pending or barred; fewer once the space is exhausted.
 
         Never waits: with any number of proposals pending it goes on from the records that it has.
         """
+        ...
+
+    def parents(self, guests: Sequence[Record] = ()) -> tuple[Record, ...]:
+        """Whom an ask in the company of these guests chooses among where it varies; empty if it never varies."""
+        ...
+
+    def check(self, record: Record) -> None:
+        """Raise GenomeError for what `tell` refuses, and take nothing in."""
         ...
 
     def expect(self, proposals: Sequence[Proposal]) -> None:

@@ -10,7 +10,7 @@ from genome.genome import Genome
 from genome.pareto import Direction
 from genome.quoting import hint, show
 from genome.space import SearchSpace
-from genome.strategies.base import Proposal, Record
+from genome.strategies.base import ALONE, Company, Proposal, Record
 from genome.strategies.ledger import Admits, Ledger, anything, random_birth, varied_birth
 
 __all__ = ["MapElites"]
@@ -63,18 +63,28 @@ class MapElites:
         """The best record of each cell that was reached, by the numbers of its bins."""
         return dict(sorted(self._elites.items()))
 
-    def ask(self, rng: random.Random, n: int = 1) -> list[Proposal]:
+    def ask(self, rng: random.Random, n: int = 1, company: Company = ALONE) -> list[Proposal]:
         """Up to `n` new genomes."""
-        parents: dict[str, Genome] = {record.genome.id: record.genome for record in self._elites.values()}
-        # Sorted: the order in which cells were reached must not matter to a resumed run.
-        names = [record.genome.id for record in self.elites.values()]
+        parents = self.parents(company.guests)
 
         def birth(rng: random.Random) -> Birth:
-            if not names or len(self._ledger) < self._population:
+            if not parents or len(self._ledger) < self._population:
                 return random_birth(rng)
-            return varied_birth(rng, lambda rng: names[rng.randrange(len(names))])
+            return varied_birth(rng, lambda rng: parents[rng.randrange(len(parents))].genome.id, company.mate)
 
-        return self._ledger.ask(rng, n, birth, parents)
+        return self._ledger.ask(rng, n, birth, parents, company)
+
+    def parents(self, guests: Sequence[Record] = ()) -> tuple[Record, ...]:
+        """The best of elites and guests in each cell; the elites themselves stay as they are."""
+        cells = dict(self._elites)
+        for guest in guests:
+            self._place(cells, guest)
+        # Sorted: the order in which cells were reached must not matter to a resumed run.
+        return tuple(record for _, record in sorted(cells.items()))
+
+    def check(self, record: Record) -> None:
+        """Raise GenomeError for what `tell` refuses."""
+        self._ledger.check(record)
 
     def expect(self, proposals: Sequence[Proposal]) -> None:
         """Take the proposals as asked."""
@@ -84,10 +94,13 @@ class MapElites:
         """Put each record into its cell if that is empty or holds a worse one; of equals the first one stays."""
         for record in records:
             if self._ledger.fresh(record):
-                cell = self._cell(record)
-                rival = self._elites.get(cell)
-                if rival is None or self._value(record) > self._value(rival):
-                    self._elites[cell] = record
+                self._place(self._elites, record)
+
+    def _place(self, cells: dict[Cell, Record], record: Record) -> None:
+        cell = self._cell(record)
+        rival = cells.get(cell)
+        if rival is None or self._value(record) > self._value(rival):
+            cells[cell] = record
 
     def _value(self, record: Record) -> float:
         value = (record.objectives or {})[self._quality]

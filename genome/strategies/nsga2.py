@@ -4,10 +4,9 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 
 from genome.birth import Birth
-from genome.genome import Genome
 from genome.pareto import Direction, survival
 from genome.space import SearchSpace
-from genome.strategies.base import Proposal, Record
+from genome.strategies.base import ALONE, Company, Proposal, Record
 from genome.strategies.ledger import Admits, Ledger, anything, random_birth, varied_birth
 
 __all__ = ["Nsga2"]
@@ -41,13 +40,33 @@ class Nsga2:
 
     @property
     def survivors(self) -> tuple[Record, ...]:
-        """The parents of what is asked next, best first."""
+        """The parents of what is asked next without guests, best first."""
         return tuple(self._survivors)
 
-    def ask(self, rng: random.Random, n: int = 1) -> list[Proposal]:
+    def ask(self, rng: random.Random, n: int = 1, company: Company = ALONE) -> list[Proposal]:
         """Up to `n` new genomes."""
-        parents: dict[str, Genome] = {record.genome.id: record.genome for record in self._survivors}
-        return self._ledger.ask(rng, n, self._birth, parents)
+        parents = self.parents(company.guests)
+
+        def select(rng: random.Random) -> str:
+            # Parents stand in order, so the better of two is the one with the smaller index.
+            size = len(parents)
+            return parents[min(rng.randrange(size), rng.randrange(size))].genome.id
+
+        def birth(rng: random.Random) -> Birth:
+            starting = len(self._ledger) < self._population or not parents
+            if starting or not rng.randrange(_RANDOM_SHARE):
+                return random_birth(rng)
+            return varied_birth(rng, select, company.mate)
+
+        return self._ledger.ask(rng, n, birth, parents, company)
+
+    def parents(self, guests: Sequence[Record] = ()) -> tuple[Record, ...]:
+        """The `population` best of survivors and guests, best first; the survivors themselves stay as they are."""
+        return tuple(self._fittest([*self._survivors, *guests]) if guests else self._survivors)
+
+    def check(self, record: Record) -> None:
+        """Raise GenomeError for what `tell` refuses."""
+        self._ledger.check(record)
 
     def expect(self, proposals: Sequence[Proposal]) -> None:
         """Take the proposals as asked."""
@@ -57,18 +76,8 @@ class Nsga2:
         """Let each record compete with the survivors, one by one, so that the size of a batch changes nothing."""
         for record in records:
             if self._ledger.fresh(record):
-                rivals = [*self._survivors, record]
-                rows = [rival.objectives or {} for rival in rivals]
-                kept = survival(rows, self._directions, self._population, self._logarithmic)
-                self._survivors = [rivals[i] for i in kept]
+                self._survivors = self._fittest([*self._survivors, record])
 
-    def _birth(self, rng: random.Random) -> Birth:
-        starting = len(self._ledger) < self._population or not self._survivors
-        if starting or not rng.randrange(_RANDOM_SHARE):
-            return random_birth(rng)
-        return varied_birth(rng, self._select)
-
-    def _select(self, rng: random.Random) -> str:
-        # Survivors stand in order, so the better of two is the one with the smaller index.
-        size = len(self._survivors)
-        return self._survivors[min(rng.randrange(size), rng.randrange(size))].genome.id
+    def _fittest(self, rivals: Sequence[Record]) -> list[Record]:
+        rows = [rival.objectives or {} for rival in rivals]
+        return [rivals[i] for i in survival(rows, self._directions, self._population, self._logarithmic)]

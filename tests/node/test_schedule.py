@@ -1,5 +1,6 @@
 """The schedule is a fold: what it asks follows from the record alone."""
 
+import hashlib
 import random
 from collections.abc import Sequence
 
@@ -110,6 +111,26 @@ def test_a_resumed_run_asks_the_missing_numbers_first_and_no_genome_twice() -> N
     assert [ask.number for ask in more if ask] == [1, 3, 4, 6, 7]
     ids = [one.genome.id for one in kept] + [ask.proposal.genome.id for ask in more if ask]
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("name", "look_behind", "expected"),
+    [
+        ("random", None, "c162179a02ae740d"),
+        ("random", 3, "c162179a02ae740d"),
+        ("nsga2", None, "8f4ae14cfa1f2b31"),
+        ("nsga2", 3, "367f406aa6baa043"),
+        ("map_elites", None, "f41fe9e6a617ebd2"),
+        ("map_elites", 3, "4222833ad4281840"),
+    ],
+)
+def test_asks_are_golden(name: str, look_behind: int | None, expected: str) -> None:
+    """As they were before there were guests: a run on record would not go on as it began otherwise."""
+    strategy = make_strategy(name, SPACE, WAYS, population=8)
+    plan = Schedule(strategy, run_seed=7, baselines=[], look_behind=look_behind)
+    found = run(plan, 150, workers=1, rng=random.Random(0))
+    ids = "\n".join(one.genome.id for one in found)
+    assert hashlib.sha256(ids.encode()).hexdigest()[:16] == expected
 
 
 @pytest.mark.parametrize("look_behind", [None, 1, 3])
