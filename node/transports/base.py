@@ -39,12 +39,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How a transport fares: its addresses, the peers at the other end of open connections, and why it is not well."""
+    """How a transport fares: its addresses, the peers at the other end of open connections, and why it is not well.
+
+    `lives` counts how often it came up so far. What it held of the DHT is gone each time: where the number has grown,
+    whoever stored or provided something does so again.
+    """
 
     addresses: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     reachability: Reachability = "alone"
     trouble: str = ""
+    lives: int = 0
 
 
 class Handlers(Protocol):
@@ -94,7 +99,10 @@ class Transport(Protocol):
         ...
 
     async def put(self, key: bytes, value: bytes) -> int:
-        """Store a value in the DHT and read it back from the network; gives how many other peers hold it."""
+        """Store a value in the DHT and read it back from the network; gives how many other peers hold it.
+
+        Again whenever `Status.lives` grows: this peer has forgotten it then.
+        """
         ...
 
     async def get(self, key: bytes) -> bytes | None:
@@ -102,7 +110,7 @@ class Transport(Protocol):
         ...
 
     async def provide(self, key: bytes) -> None:
-        """Say in the DHT that this peer has what `key` names."""
+        """Say in the DHT that this peer has what `key` names; again whenever `Status.lives` grows."""
 
     async def providers(self, key: bytes) -> tuple[str, ...]:
         """Peers that say so, each once."""

@@ -144,6 +144,7 @@ class MemoryTransport(Transport):
             peers=peers,
             reachability="reachable" if peers else "alone",
             trouble="" if self._nursery else "this peer is not on the network",
+            lives=1 if self._nursery else 0,
         )
 
     async def serve(self, handlers: Handlers, ready: Callable[[], Awaitable[None]]) -> None:

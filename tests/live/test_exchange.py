@@ -2,9 +2,11 @@
 
 import pytest
 import trio
+from libp2p.abc import INetStream
 
 from node.transports.base import Limits, TransportError
-from tests.live.peers import Heard, mesh, start, transport, until
+from node.transports.p2p import request
+from tests.live.peers import Heard, mesh, start, stranger, transport, until
 
 pytestmark = pytest.mark.live
 
@@ -76,6 +78,36 @@ async def test_many_questions_at_once_and_a_large_answer() -> None:
         assert answers == {number: bytes([0, number]) for number in range(100)}
         two.heard.answer = lambda body: bytes(1024 * 1024)
         assert await one.transport.request(two.transport.me, b"much") == bytes(1024 * 1024)
+
+
+async def test_streams_that_were_idle_for_long_are_closed_before_others_are_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request, "_IDLE_HERE_S", 0.0)
+    most = Limits().streams_per_peer // 2
+    async with mesh(2) as (one, two):
+        for _ in range(4):  # the peer allows so many streams at once, idle ones included
+            async with trio.open_nursery() as nursery:
+                for number in range(most):
+                    nursery.start_soon(one.transport.request, two.transport.me, bytes([number]))
+        assert len(two.heard.requests) == 4 * most
+        assert two.transport.marks() == {}
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+@pytest.mark.parametrize("said", [b"", b"\0\0", b"\0\0\1\0", b"\0\0\1\0half"])
+async def test_an_answer_that_ends_early_is_noticed_at_once(said: bytes, ending: str) -> None:
+    async def cut_short(stream: INetStream) -> None:
+        await stream.read(4)
+        if said:
+            await stream.write(said)
+        await getattr(stream, ending)()
+
+    async with mesh(1) as (one,), stranger() as host:
+        host.set_stream_handler(request.PROTOCOL, cut_short)
+        other = await one.transport.connect(str(host.get_addrs()[0]))
+        with trio.fail_after(4), pytest.raises(TransportError, match="Stream"):
+            await one.transport.request(other, b"", deadline_s=20)
 
 
 async def test_an_answer_that_fails_costs_only_its_stream() -> None:

@@ -124,10 +124,12 @@ async def test_a_session_that_dies_is_started_again_on_the_same_port() -> None:
 
         session.start(die)
         await until(lambda: "something in libp2p" in one.transport.status().trouble)
+        assert one.transport.status().lives == 1
         with pytest.raises(TransportError, match="something in libp2p"):
             await one.transport.get(b"key")
         await until(lambda: not one.transport.status().trouble)
         assert one.address == address
+        assert (one.transport.status().lives, two.transport.status().lives) == (2, 1)
         await until(lambda: one.transport.status().peers and two.transport.status().peers)
         assert await two.transport.request(one.transport.me, b"ab") == b"ba"
 

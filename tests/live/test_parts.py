@@ -8,7 +8,7 @@ import trio
 from node.transports.base import TransportError
 from node.transports.p2p.book import AddressBook, back_off_s
 from node.transports.p2p.contain import Marks, describe, only_ours
-from node.transports.p2p.listen import prefix
+from node.transports.p2p.listen import _Watched, prefix
 from node.transports.p2p.records import key_of, name_of
 
 pytestmark = pytest.mark.live
@@ -95,6 +95,26 @@ def test_other_names_are_no_keys(name: str) -> None:
 )
 def test_addresses_are_counted_by_prefix(host: str, counted: str) -> None:
     assert prefix(host) == counted
+
+
+async def test_reading_ahead_changes_nothing_but_the_calls() -> None:
+    ours, theirs = (trio.SocketStream(one) for one in trio.socket.socketpair())
+    watched = _Watched(ours, lambda _: None)
+    await theirs.send_all(b"abcdef")
+    assert [await watched.read(count) for count in (2, 3, 9)] == [b"ab", b"cde", b"f"]
+    await theirs.send_all(b"ghi")
+    assert [await watched.read(count) for count in (0, 1, None)] == [b"", b"g", b"hi"]
+    sent, arrived = bytes(range(256)) * 4096, b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.send_all, sent)
+        while len(arrived) < len(sent):
+            part = await watched.read(100_000 if len(arrived) % 2 else 700_001)
+            assert part
+            arrived += part
+    assert arrived == sent
+    await theirs.aclose()
+    assert await watched.read(1) == b""
+    await watched.close()
 
 
 def test_errors_of_libp2p_become_ours() -> None:

@@ -12,10 +12,11 @@ from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.io.exceptions import IOException
 from libp2p.network.stream.exceptions import StreamEOF
-from libp2p.peer.id import ID
 
 from node.errors import NodeError
 from node.transports.base import Handlers, Limits, TransportError
+from node.transports.p2p.contain import identity_of
+from node.transports.p2p.mux import gather
 
 __all__ = ["PROTOCOL", "Asker", "MisbehaviourError", "answer_stream", "read_frame", "write_frame"]
 
@@ -26,7 +27,6 @@ _HEADER = 4
 _READ = 1024 * 1024
 _IDLE_HERE_S = 60.0
 _IDLE_THERE_S = 120.0
-_KEPT_PER_PEER = 4
 
 
 class MisbehaviourError(NodeError):
@@ -47,14 +47,17 @@ async def write_frame(stream: INetStream, body: bytes) -> None:
 
 
 async def _exactly(stream: INetStream, count: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < count:
+    parts: list[bytes] = []
+    missing = count
+    while missing:
         # Read eagerly: a reader that pauses for 5 s while the window is full breaks the transfer in py-libp2p.
-        part = await stream.read(min(count - len(parts), _READ))
+        await gather(stream, missing)
+        part = await stream.read(min(missing, _READ))
         if not part:
             raise StreamEOF
-        parts += part
-    return bytes(parts)
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
 
 
 async def answer_stream(stream: INetStream, handlers: Handlers, limits: Limits) -> None:
@@ -82,7 +85,7 @@ async def answer_stream(stream: INetStream, handlers: Handlers, limits: Limits) 
 
 
 class Asker:
-    """Asks peers, over at most `streams_per_peer / 2` streams each; keeps up to four of them open."""
+    """Asks peers, over at most `streams_per_peer / 2` streams each, which stay open for the next questions."""
 
     def __init__(self, host: IHost, limits: Limits) -> None:
         self._host = host
@@ -104,11 +107,11 @@ class Asker:
             )
         turn = self._turns.setdefault(peer, trio.CapacityLimiter(self._most))
         async with turn:
-            kept = self._take(peer)
+            kept = await self._take(peer)
             if kept is not None:
                 with contextlib.suppress(IOException):  # the peer closed it while it was idle
                     return await self._exchange(peer, kept, body)
-            fresh = await self._host.new_stream(ID.from_string(peer), [PROTOCOL])
+            fresh = await self._host.new_stream(identity_of(peer), [PROTOCOL])
             return await self._exchange(peer, fresh, body)
 
     def forget(self, peer: str) -> None:
@@ -118,12 +121,14 @@ class Asker:
         if turn is not None and not turn.borrowed_tokens and not turn.statistics().tasks_waiting:
             del self._turns[peer]
 
-    def _take(self, peer: str) -> INetStream | None:
+    async def _take(self, peer: str) -> INetStream | None:
         kept = self._kept.get(peer, [])
         while kept:
             stream, since = kept.pop()
             if trio.current_time() - since < _IDLE_HERE_S and not getattr(stream, "is_closed", False):
                 return stream
+            # The peer counts it among those that we may have, until it is closed.
+            await _leave(stream, done=True)
         return None
 
     async def _exchange(self, peer: str, stream: INetStream, body: bytes) -> bytes:
@@ -134,7 +139,7 @@ class Asker:
             done = True
         finally:
             kept = self._kept[peer]
-            if done and len(kept) < _KEPT_PER_PEER:
+            if done and len(kept) < self._most:
                 kept.append((stream, trio.current_time()))
             else:
                 await _leave(stream, done=done)

@@ -27,9 +27,10 @@ from libp2p.utils.address_validation import get_available_interfaces
 from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it ships no types
 
 from node.transports.base import Handlers, Limits, Selector, TransportError, Validator
-from node.transports.p2p import records, request
+from node.transports.p2p import lan, records, request
+from node.transports.p2p.address import dialable
 from node.transports.p2p.book import AddressBook
-from node.transports.p2p.contain import Guard, calm_tasks, contain
+from node.transports.p2p.contain import Guard, calm_tasks, contain, identity_of
 from node.transports.p2p.gossip import Gossip
 from node.transports.p2p.listen import BoundedTCP
 from node.transports.p2p.mux import bound_streams
@@ -132,8 +133,11 @@ class Session(INotifee):
         selector: Selector,
         advertised: Sequence[str],
         rng: random.Random,
+        lan_interfaces: Sequence[str] | None = None,
     ) -> None:
+        """`lan_interfaces` are those to look at the local network by: none of them means all, None not at all."""
         self._limits = limits
+        self._lan_interfaces = lan_interfaces
         self._book = book
         self._rng = rng
         self._tcp = BoundedTCP(
@@ -200,6 +204,8 @@ class Session(INotifee):
                 nursery.start_soon(self.gossip.follow, topic, handlers)
             nursery.start_soon(self._tend)
             nursery.start_soon(self._look_around)
+            if self._lan_interfaces is not None:
+                nursery.start_soon(self._look_nearby, self._lan_interfaces)
             self._tcp.open.set()
             up(self)
             await self._swarm.get_manager().wait_finished()
@@ -234,7 +240,7 @@ class Session(INotifee):
 
     async def reach(self, peer: str, addresses: Sequence[str] = ()) -> None:
         """Make sure of a connection, by one of the addresses or of those known. Raises what libp2p raised last."""
-        if self._swarm.get_connections(ID.from_string(peer)):
+        if self._swarm.get_connections(identity_of(peer)):
             return
         failure: Exception = TransportError(f"no address of {peer} is known")
         for address in addresses or self._book.addresses(peer):
@@ -250,7 +256,7 @@ class Session(INotifee):
         raise failure
 
     async def _dial(self, peer: str, address: str) -> None:
-        identity = ID.from_string(peer)
+        identity = identity_of(peer)
         store = self.host.get_peerstore()
         # The library dials one address of a kind, the first it has: leave it only the one that is meant.
         store.clear_addrs(identity)
@@ -302,6 +308,11 @@ class Session(INotifee):
             self._look = trio.Event()
             await _quietly(self.records.look_around)
 
+    async def _look_nearby(self, interfaces: Sequence[str]) -> None:
+        """Tell the local network of this node, and call on those it tells of."""
+        me = str(self.host.get_id())
+        await lan.look(me, self.addresses, interfaces, found=self._hear, note=self.guard.notes.append)
+
     async def _welcome(self, peer: ID) -> None:
         store = self.host.get_peerstore()
         with trio.move_on_after(_IDENTIFIED_S):
@@ -315,7 +326,7 @@ class Session(INotifee):
 
     def _bar(self, peer: str) -> None:
         with contextlib.suppress(TransportError):  # the session is ending, and with it every connection
-            self.start(lambda: self._part(ID.from_string(peer)))
+            self.start(lambda: self._part(identity_of(peer)))
 
     async def _part(self, peer: ID) -> None:
         with trio.move_on_after(_CLOSING_S):
@@ -364,19 +375,6 @@ class Session(INotifee):
 
     async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
         """Nothing to do (called by libp2p)."""
-
-
-def dialable(text: str) -> bool:
-    """Whether there is any sense in calling: TCP over IP or a host name, with a port, and not a wildcard."""
-    parts = text.split("/")
-    return (
-        len(parts) >= 5
-        and parts[1] in ("ip4", "ip6", "dns", "dns4", "dns6")
-        and parts[2] not in ("0.0.0.0", "::")  # noqa: S104 - it is refused here
-        and parts[3] == "tcp"
-        and parts[4] not in ("", "0")
-        and (len(parts) == 5 or (len(parts) == 7 and parts[5] == "p2p"))
-    )
 
 
 def _protocols(store: object, peer: ID) -> list[str]:

@@ -10,15 +10,12 @@ from typing import TypeVar
 
 import trio
 from libp2p.peer.id import ID
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # it ships no types
-from multiaddr.exceptions import Error as MultiaddrError  # type: ignore[import-untyped]
 
-from node.protocol.errors import ProtocolError
-from node.protocol.identity import key_of
 from node.transports.base import Handlers, Limits, Reachability, Selector, Status, TransportError, Validator
+from node.transports.p2p.address import split
 from node.transports.p2p.book import AddressBook, back_off_s
 from node.transports.p2p.contain import only_ours
-from node.transports.p2p.session import Session, dialable, key_pair
+from node.transports.p2p.session import Session, key_pair
 
 __all__ = ["Libp2p"]
 
@@ -41,12 +38,16 @@ class Libp2p:
         limits: Limits | None = None,
         known: Sequence[str] = (),
         advertised: Sequence[str] = (),
+        lan: bool = False,
+        lan_interfaces: Sequence[str] = (),
     ) -> None:
         """Nothing is opened yet.
 
         `seed` is the 32 bytes of an Ed25519 key; `listen` are multiaddrs such as /ip4/0.0.0.0/tcp/4001, port 0 for any;
         `known` are addresses with /p2p/ID to call from the start; `advertised` replaces the addresses that are told
-        to others, for a node behind a forwarded port. `validator` and `selector` judge DHT values, `rng` spreads
+        to others, for a node behind a forwarded port. With `lan` this node announces itself on the local network and
+        calls those that it finds there; `lan_interfaces` are the IP addresses of this machine to do so on, all of them
+        where there are none. `validator` and `selector` judge DHT values, `rng` spreads
         retries. Raises TransportError for a seed of another length or an address without a peer id.
         """
         self._keys = key_pair(seed)
@@ -57,6 +58,7 @@ class Libp2p:
         self._rng = rng
         self._limits = limits or Limits()
         self._advertised = tuple(advertised)
+        self._lan_interfaces = tuple(lan_interfaces) if lan else None
         self._book = AddressBook(rng)
         for address in known:
             bare, peer = split(address)
@@ -66,6 +68,7 @@ class Libp2p:
         self._session: Session | None = None
         self._trouble = "not started"
         self._called = False
+        self._lives = 0
 
     @property
     def me(self) -> str:
@@ -76,13 +79,15 @@ class Libp2p:
         """Addresses, connected peers, reachability, and why the transport is down if it is."""
         session = self._session
         if session is None:
-            return Status(trouble=self._trouble)
+            return Status(trouble=self._trouble, lives=self._lives)
         peers = session.peers()
         self._called = self._called or session.called
         reachability: Reachability = "alone"
         if peers:
             reachability = "reachable" if self._called else "outgoing only"
-        return Status(addresses=session.addresses(), peers=peers, reachability=reachability)
+        return Status(
+            addresses=session.addresses(), peers=peers, reachability=reachability, lives=self._lives
+        )
 
     def known(self) -> tuple[str, ...]:
         """Addresses with /p2p/ID of peers that were reached or named, to be saved for the next start."""
@@ -176,6 +181,7 @@ class Libp2p:
         def up(session: Session) -> None:
             nonlocal started
             self._session, self._trouble = session, ""
+            self._lives += 1
             self._listen = session.bound()
             if not started:
                 started = True
@@ -204,6 +210,7 @@ class Libp2p:
             selector=self._selector,
             advertised=self._advertised,
             rng=self._rng,
+            lan_interfaces=self._lan_interfaces,
         )
 
     async def _call(
@@ -248,24 +255,6 @@ class Libp2p:
         if done.is_set():
             raise TransportError(f"{doing}: the transport ended meanwhile")
         raise TransportError(f"{doing}: no answer within {seconds:g} s")
-
-
-def split(address: str) -> tuple[str, str]:
-    """A multiaddr that ends in /p2p/ID, without that end, and the ID. Raises TransportError for any other."""
-    bare, _, peer = address.partition("/p2p/")
-    why = "no address of TCP over IP"
-    if dialable(bare):
-        try:
-            Multiaddr(bare)
-            key_of(peer)
-        except (ProtocolError, MultiaddrError, ValueError) as error:
-            why = str(error)
-        else:
-            return bare, peer
-    raise TransportError(
-        "an address of a peer was expected, such as /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo...,"
-        f" got {address[:120]!r} ({why})"
-    )
 
 
 def _first(group: BaseExceptionGroup[TransportError]) -> TransportError:
