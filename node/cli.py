@@ -14,6 +14,7 @@ EXIT_CODES = {
     1: "it could not be done; standard error says why and what to do",
     2: "the command line was not understood",
     3: "the evaluation ended in a failure, which is on record or in the result",
+    4: "a claim was verified, and is refuted",
     130: "stopped by Ctrl-C or SIGTERM; the same command goes on from there",
 }
 
@@ -27,6 +28,9 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "compare": ("compare:compare", "Train several genomes on several seeds: table and plots."),
             "bench": ("bench:bench", "Measure this machine, and how far predictions are off."),
             "doctor": ("doctor:doctor", "Check that this machine can run eqmesh."),
+            "verify": ("verify:verify", "Train a claim's genome again, and see whether the claim holds."),
+            "join": ("bootstrap.commands:join", "Join a mesh, and search as a peer of it."),
+            "bootstrap": ("bootstrap.commands:bootstrap", "Introduce peers of a mesh to each other."),
         },
     ),
     "genome": (
@@ -57,6 +61,26 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "fetch": ("data:fetch", "Get a data set and check it."),
             "verify": ("data:verify", "Check the files of a data set against their checksums."),
         },
+    ),
+    "node": (
+        "Be a peer of a mesh.",
+        {
+            "run": ("bootstrap.commands:run", "Search as a peer of a mesh."),
+            "simulate": ("simulate:simulate", "Run a network of nodes in one process, liars among them."),
+        },
+    ),
+    "peers": (
+        "Peers of a node, and what it makes of them.",
+        {
+            "list": ("peers:list_", "Every peer that was heard of: standing, checks, claims."),
+            "show": ("peers:show", "One peer: counts, bans with their evidence, claims."),
+            "ban": ("peers:ban", "Listen to a peer no more for some days."),
+            "unban": ("peers:unban", "Lift the bans of a peer."),
+        },
+    ),
+    "claim": (
+        "Claims of peers, and one's own.",
+        {"show": ("claim:show", "What a claim says, and what was found of it.")},
     ),
     "identity": (
         "Who this node is to its peers.",
@@ -96,7 +120,9 @@ def make_app(named: Sequence[str] = ()) -> App:
         for verb, (target, about) in verbs.items():
             path = [noun, verb] if noun else [verb]
             own = list(named[: len(path)]) == path
-            group.command(f"node.commands.{target}", name=verb, help=None if own else about, help_epilogue="")
+            # By import string, so that no import goes upwards: what a mesh needs lies above this package.
+            module = target if target.startswith("bootstrap.") else f"node.commands.{target}"
+            group.command(module, name=verb, help=None if own else about, help_epilogue="")
     return root
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -14,14 +14,26 @@ import trio
 from evaluator.jobs import Calibration, CostLimits, Failure, Job, Outcome, Progress, Result
 from evaluator.objectives import Objective
 from evaluator.pool import Pool
-from genome import Genome
+from genome import Birth, Genome
 from node.errors import SearchError
 from node.front import Standing, front_of, hypervolume_of, standings
 from node.schedule import Ask, Done, Schedule, evaluation_seed
 from node.store.rows import EvaluationRow, RunSpec
 from node.store.writer import Writer
 
-__all__ = ["Observer", "SearchLoop", "SearchState"]
+__all__ = [
+    "UNLIMITED",
+    "Alone",
+    "Companion",
+    "Disk",
+    "Observer",
+    "SearchLoop",
+    "SearchState",
+    "threaded_disk",
+]
+
+UNLIMITED = 2**31 - 1
+"""The limit of a search that goes on for as long as its node does."""
 
 T = TypeVar("T")
 
@@ -41,6 +53,48 @@ class Observer(Protocol):
 
     def recorded(self, state: "SearchState", row: EvaluationRow) -> None:
         """One evaluation is on record."""
+
+
+class Companion(Protocol):
+    """Whoever makes something of each result beyond the search: a mesh, or nobody."""
+
+    async def recorded(
+        self,
+        genome: Genome,
+        birth: Birth | None,
+        values: Mapping[str, float] | None,
+        *,
+        failure: str | None,
+    ) -> None:
+        """One evaluation of the search is on record: its objectives, or the kind of its failure."""
+
+
+class Alone:
+    """The companion of a search without a mesh."""
+
+    async def recorded(
+        self,
+        genome: Genome,
+        birth: Birth | None,
+        values: Mapping[str, float] | None,
+        *,
+        failure: str | None,
+    ) -> None:
+        """Nothing is made of it."""
+
+
+Disk = Callable[[Callable[[], None]], Awaitable[None]]
+"""Runs what waits for the disk; one after the other, for all who write to one store."""
+
+
+def threaded_disk() -> Disk:
+    """A disk that is waited for in a thread, so that nothing else waits."""
+    limiter = trio.CapacityLimiter(1)
+
+    async def disk(act: Callable[[], None]) -> None:
+        await trio.to_thread.run_sync(act, limiter=limiter)
+
+    return disk
 
 
 class SearchState(msgspec.Struct, kw_only=True):
@@ -90,6 +144,8 @@ class SearchLoop:
         calibration: Calibration | None,
         spool: Path,
         keep_weights: bool,
+        disk: Disk,
+        companion: Companion,
     ) -> None:
         self._writer = writer
         self._pool = pool
@@ -101,7 +157,8 @@ class SearchLoop:
         self._calibration = calibration
         self._spool = spool
         self._keep_weights = keep_weights
-        self._disk = trio.CapacityLimiter(1)
+        self._disk = disk
+        self._companion = companion
 
     async def run(self, *, ask_until: float = math.inf) -> None:
         """Ask until the run's limit, the strategy's end or the trio time `ask_until`; then wait for all."""
@@ -132,7 +189,7 @@ class SearchLoop:
         await self._on_disk(self._drop_weights)
         if self._schedule.exhausted:
             self._state.exhausted = True
-            self._state.stopped = "every genome of the space was evaluated"
+            self._state.stopped = "every genome of the space was evaluated here or by others"
         elif self._state.evaluations < self._state.limit:
             self._state.stopped = "the time is up"
 
@@ -203,14 +260,19 @@ class SearchLoop:
         birth = ask.proposal.birth if ask else None
         # Once a result is there it is written, also when the search is being stopped meanwhile.
         with trio.CancelScope(shield=True):
+            guests = ask.guests if ask else ()
             row = await self._on_disk(
-                partial(self._writer.record, self._state.run, number, purpose, genome, birth, result)
+                partial(self._writer.record, self._state.run, number, purpose, genome, birth, result, guests)
             )
             self._state.rows.append(row)
             if ask is not None:
                 self._schedule.record(done_of(row, ask))
             await self._on_disk(partial(self._keep_or_drop, result))
         self._observer.recorded(self._state, row)
+        if purpose == "search":
+            await self._companion.recorded(
+                genome, birth, None if row.failure else row.objectives, failure=row.failure
+            )
 
     def _keep_or_drop(self, result: Result) -> None:
         """Weights follow from the job, so only those of the front are kept, unless all were asked for."""
@@ -238,7 +300,9 @@ class SearchLoop:
                 (self._writer.weights_folder / f"{row.weights}.safetensors").unlink(missing_ok=True)
 
     async def _on_disk(self, act: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(act, limiter=self._disk)
+        results: list[T] = []
+        await self._disk(lambda: results.append(act()))
+        return results[0]
 
 
 def _missing(rows: Sequence[EvaluationRow], replicates: int) -> list[int]:

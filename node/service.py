@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,23 +17,28 @@ from evaluator.pool import Pool, PoolSettings, open_pool
 from evaluator.spaces import class_admits, resolve_space
 from evaluator.tasks import DatasetTask, Task, resolve, task_id
 from genome import GenomeError, Proposal, SearchSpace, make_strategy, preset, preset_birth
+from node.membership import Membership
+from node.mesh import Judge, Mesh
 from node.output import say
 from node.schedule import Done, Schedule
-from node.search import Observer, SearchLoop, SearchState
+from node.search import Alone, Observer, SearchLoop, SearchState, threaded_disk
 from node.settings import Settings, calibration_path
 from node.store.records import Reader
 from node.store.rows import RunSpec
 from node.store.writer import Writer
 
-__all__ = ["cost_limits", "run_search", "stored_calibration", "worker_count"]
+__all__ = ["cost_limits", "judge_of", "run_search", "stored_calibration", "wall_clock", "worker_count"]
 
 BASELINES = ("backprop",)
 SEEDS = ("shallow", "ep", "smep", "deep")
 
 
-async def run_search(settings: Settings, observer: Observer) -> SearchState:
+async def run_search(
+    settings: Settings, observer: Observer, membership: Membership | None = None
+) -> SearchState:
     """Run, or continue, the search that the settings describe; gives its last state.
 
+    With a `membership` the search has a mesh for a companion, and the node goes on serving it once the search is done.
     Ctrl-C (SIGINT) and SIGTERM end it cleanly: what is on record stays, `state.stopped` says so.
     Raises EqmeshError where it cannot start.
     """
@@ -45,10 +51,14 @@ async def run_search(settings: Settings, observer: Observer) -> SearchState:
     )  # refuses an unknown name
     workers = worker_count(settings)
     pool_settings = PoolSettings(
-        workers=workers, memory_bytes=settings.worker_memory * 2**20, nice=settings.nice
+        # A node's claims and checks have a worker of their own: they must not wait for long trainings of the search.
+        workers=workers + (membership is not None),
+        memory_bytes=settings.worker_memory * 2**20,
+        nice=settings.nice,
     )
-    with Writer(Path(settings.store), now=lambda: datetime.now(UTC).timestamp()) as writer:
+    with Writer(Path(settings.store), now=wall_clock) as writer:
         spool = _clean_spool(writer)
+        disk = threaded_disk()
         async with open_pool(pool_settings) as pool:
             run, spec = writer.begin_run(_spec(settings, task, space, workers, _imported(writer, space)))
             state = SearchState(
@@ -60,9 +70,28 @@ async def run_search(settings: Settings, observer: Observer) -> SearchState:
             )
             schedule = _schedule(writer, space, state)
             observer.started(state)
-            with trio.CancelScope() as scope:
+            measured = (
+                await _calibration(writer, run, pool, settings) if isinstance(task, DatasetTask) else None
+            )
+            with trio.CancelScope() as scope, ExitStack() as stack:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_stop_on_signal, scope, state)
+                    mesh = None
+                    if membership is not None:
+                        reader = stack.enter_context(Reader(writer.path))
+                        judge = judge_of(settings, task, space, state.spec, measured)
+                        mesh = membership.mesh(
+                            settings,
+                            judge,
+                            pool,
+                            writer=writer,
+                            reader=reader,
+                            disk=disk,
+                            spool=spool,
+                            schedule=schedule,
+                        )
+                        _remember(mesh, state, reader)
+                        await nursery.start(membership.serve, mesh, writer.path)
                     loop = SearchLoop(
                         writer=writer,
                         pool=pool,
@@ -71,19 +100,49 @@ async def run_search(settings: Settings, observer: Observer) -> SearchState:
                         observer=observer,
                         limits=cost_limits(settings),
                         deadline_s=settings.deadline,
-                        calibration=await _calibration(writer, run, pool, settings)
-                        if isinstance(task, DatasetTask)
-                        else None,
+                        calibration=measured,
                         spool=spool,
                         keep_weights=settings.keep_weights,
+                        disk=disk,
+                        companion=mesh or Alone(),
                     )
                     until = trio.current_time() + 60 * settings.minutes if settings.minutes else math.inf
                     await loop.run(ask_until=until)
                     if settings.rescore:
                         await loop.rescore(settings.rescore)
+                    if mesh is not None:
+                        await trio.sleep_until(until)
                     nursery.cancel_scope.cancel()
         writer.event("run.stopped" if state.stopped else "run.finished", {"run": run, "why": state.stopped})
     return state
+
+
+def wall_clock() -> float:
+    """Seconds since the epoch."""
+    return datetime.now(UTC).timestamp()
+
+
+def judge_of(
+    settings: Settings, task: Task, space: SearchSpace, spec: RunSpec, measured: Calibration | None
+) -> Judge:
+    """What a node of this run makes of claims."""
+    return Judge(
+        task,
+        task.tier(spec.tier),
+        space,
+        arithmetic=spec.arithmetic,
+        limits=cost_limits(settings),
+        calibration=measured,
+        objectives=spec.objectives,
+    )
+
+
+def _remember(mesh: Mesh, state: SearchState, reader: Reader) -> None:
+    """Tell a mesh what this run measured before the program was started."""
+    births = {row.genome: row.birth for row in reader.births()}
+    for row in state.rows:
+        if row.purpose == "search" and row.failure is None:
+            mesh.remember(state.genomes[row.genome], births.get(row.genome), row.objectives)
 
 
 def cost_limits(settings: Settings) -> CostLimits:

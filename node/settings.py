@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import msgspec
 import platformdirs
@@ -23,7 +23,10 @@ _ELSEWHERE = frozenset({"EQMESH_DATA_DIR", "EQMESH_DATA_OFFLINE", "EQMESH_STATE_
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a search does. Every field is a flag, an EQMESH_ variable and a key of eqmesh.toml."""
+    """What a search or a node does. Every field is a flag, an EQMESH_ variable and a key of eqmesh.toml.
+
+    A list in a variable is separated by commas or spaces.
+    """
 
     store: Annotated[str, Meta(description="file that holds the record")] = "eqmesh.db"
     task: Annotated[str, Meta(description="name of a task, or my.module:MyTask")] = "digits"
@@ -61,6 +64,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_weights: Annotated[
         bool, Meta(description="keep the weights of every genome, not of the front alone")
     ] = False
+    join: Annotated[
+        tuple[str, ...], Meta(description="addresses of peers to call first, each ending in /p2p/ID")
+    ] = ()
+    listen: Annotated[
+        tuple[str, ...], Meta(description="addresses to listen at; port 0 takes a free one")
+    ] = ("/ip4/0.0.0.0/tcp/0",)
+    advertise: Annotated[
+        tuple[str, ...],
+        Meta(description="addresses to tell others in place of those listened at, behind a forwarded port"),
+    ] = ()
+    built_in: Annotated[bool, Meta(description="call the addresses that come with the program")] = True
+    lan: Annotated[bool, Meta(description="find peers on the local network, and be found there")] = False
+    check_share: Annotated[
+        float,
+        Meta(description="share of the compute that checks of others' claims may take", ge=0.05, le=0.25),
+    ] = 0.15
+    claim_share: Annotated[
+        float, Meta(description="share of the trainings that are run again to be claimed", gt=0, le=1)
+    ] = 0.25
+    evidence_disk: Annotated[int, Meta(description="MiB on disk for the evidence of own claims", ge=16)] = (
+        2048
+    )
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -132,7 +157,10 @@ def _convert(name: str, value: Any, origin: str, *, strict: bool) -> Any:  # Any
         near = difflib.get_close_matches(name, fields, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(fields)}."
         raise SettingsError(f"{origin} sets {name!r}, which is no setting; {hint}")
-    if not strict and isinstance(value, str) and _describe(fields[name].type)[1] is bool:
+    kind = _describe(fields[name].type)[1]
+    if not strict and isinstance(value, str) and get_origin(kind) is tuple:
+        value = value.replace(",", " ").split()
+    if not strict and isinstance(value, str) and kind is bool:
         value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
             value.lower(), value
         )

@@ -15,7 +15,7 @@ from genome import Genome
 from node.front import Standing, hypervolume_of
 from node.output import say
 from node.report import front_header, front_row
-from node.search import SearchState
+from node.search import UNLIMITED, SearchState
 from node.store.rows import EvaluationRow
 from node.text import number, short, summary
 
@@ -29,9 +29,10 @@ def opening(state: SearchState) -> str:
     """What is searched, and how far it is."""
     spec = state.spec
     known = f", {state.evaluations} on record" if state.rows else ""
+    limit = "without end" if state.limit == UNLIMITED else f"{state.limit} evaluations"
     return (
         f"{spec.strategy} on {spec.task} ({spec.tier}), {spec.arithmetic}, seed {spec.seed}, "
-        f"{state.workers} worker{'s' if state.workers > 1 else ''}: {state.limit} evaluations{known}"
+        f"{state.workers} worker{'s' if state.workers > 1 else ''}: {limit}{known}"
     )
 
 
@@ -40,7 +41,7 @@ def line(state: SearchState, row: EvaluationRow) -> str:
     if row.purpose == "rescore":
         count = f"fresh seed {row.ask}"
     else:
-        count = f"{state.evaluations}/{state.limit}"
+        count = str(state.evaluations) if state.limit == UNLIMITED else f"{state.evaluations}/{state.limit}"
     what = f"[{count}] {short(row.genome)} {summary(state.genomes[row.genome])}"
     if row.failure:
         return f"{what}  failed: {row.failure}: {row.detail}"

@@ -3,7 +3,9 @@
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +20,19 @@ from evaluator.pool import PoolSettings, open_pool
 from evaluator.tasks.data import list_datasets
 from node import output
 from node.commands.options import Json
-from node.settings import calibration_path, resolve
+from node.commands.peers import when
+from node.control import control_path, is_served
+from node.errors import NodeError
+from node.keyfile import load_identity
+from node.settings import calibration_path, identity_path, resolve
+from node.store.records import Reader
 
-__all__ = ["doctor"]
+__all__ = ["bind_refusal", "doctor"]
 
 _PACKAGES = ("kernels", "genome", "evaluator", "node", "bootstrap", "dashboard")
+_MESH_PACKAGES = ("libp2p", "multiaddr", "zeroconf")
 _LEAST_DISK_BYTES = 2**30
+_ADDRESS = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d{1,5})")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -35,7 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def doctor(*, json: Json = False) -> int:
-    """Check interpreter, packages, workers, backends, data, disk and settings. Exit code 1 on a problem.
+    """Check interpreter, packages, workers, backends, data, disk, settings and mesh. Exit code 1 on a problem.
 
     Example: eqmesh doctor
     """
@@ -132,15 +141,120 @@ def _disk() -> Iterator[Finding]:
     yield Finding("disk", "problem" if few else "ok", f"{said}; a store needs room" if few else said)
 
 
+def _identity() -> Iterator[Finding]:
+    path = identity_path()
+    if not path.exists():
+        yield Finding(
+            "identity", "note", f"none yet; `eqmesh identity show` or a node's first start makes {path}"
+        )
+        return
+    try:
+        yield Finding("identity", "ok", load_identity(path).peer)
+    except EqmeshError as error:
+        yield Finding("identity", "problem", str(error))
+
+
 def _mesh() -> Iterator[Finding]:
-    if importlib.util.find_spec("libp2p") is not None:
-        yield Finding("mesh", "ok", "libp2p is installed")
+    absent = [name for name in _MESH_PACKAGES if importlib.util.find_spec(name) is None]
+    if not absent:
+        yield Finding("mesh", "ok", f"libp2p {importlib.metadata.version('libp2p')} is installed")
         return
     missing = [tool for tool in ("gcc",) if shutil.which(tool) is None]
     if not any(Path(folder, "gmp.h").exists() for folder in _INCLUDE):
         missing.append("libgmp-dev")
     need = f"; install {', '.join(missing)} first" if missing else ""
-    yield Finding("mesh", "note", f"not installed (extra `mesh`); local search needs none{need}")
+    yield Finding(
+        "mesh",
+        "note",
+        f"{', '.join(absent)} not installed (extra `mesh`); local search needs none{need}",
+    )
+
+
+def _listening() -> Iterator[Finding]:
+    try:
+        settings = resolve({}, folder=Path.cwd(), environ=os.environ).settings
+        running = is_served(control_path(Path(settings.store), identity_path().parent))
+    except EqmeshError:
+        return  # told above, or a socket of somebody else's node
+    for address in settings.listen:
+        why = bind_refusal(address)
+        if not why:
+            yield Finding(f"listen {address}", "ok", "can be bound")
+        elif running:
+            yield Finding(
+                f"listen {address}", "note", f"{why} A node runs on {settings.store}: it may be that."
+            )
+        else:
+            yield Finding(f"listen {address}", "problem", f"{why} Name another with the setting `listen`.")
+
+
+def bind_refusal(address: str) -> str:
+    """Why a node could not listen at a multiaddress; empty where it could. The port is let go of at once."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        return "an address such as /ip4/0.0.0.0/tcp/4001 was expected."
+    kind, host, port = found.groups()
+    if int(port) > 65535:
+        return f"a port lies in [0, 65535], got {port}."
+    family = {"ip4": socket.AF_INET, "dns4": socket.AF_INET, "ip6": socket.AF_INET6, "dns6": socket.AF_INET6}
+    try:
+        first, *_ = socket.getaddrinfo(
+            host, int(port), family=family.get(kind, socket.AF_UNSPEC), type=socket.SOCK_STREAM
+        )
+        with socket.socket(first[0], socket.SOCK_STREAM) as bound:
+            # As the node itself binds: a port that was in use a minute ago is free.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(first[4])
+            bound.listen(1)
+    except OSError as error:
+        return f"port {port} of {host} cannot be bound: {error.strerror}."
+    return ""
+
+
+def _store() -> Iterator[Finding]:
+    try:
+        store = Path(resolve({}, folder=Path.cwd(), environ=os.environ).settings.store)
+    except EqmeshError:
+        return  # told above
+    book = store.with_name(f"{store.name}.peers")
+    if book.exists():
+        yield _saved(book)
+    if not store.exists():
+        return
+    try:
+        with Reader(store) as reader:
+            last = next(
+                (
+                    event
+                    for event in reversed(reader.events())
+                    if event.kind in ("mesh.status", "mesh.failed")
+                ),
+                None,
+            )
+    except NodeError as error:
+        yield Finding("store", "problem", str(error))
+        return
+    if last is None:
+        return
+    body = msgspec.json.decode(last.body, type=dict[str, object])
+    if last.kind == "mesh.failed":
+        yield Finding("node", "problem", f"its last start failed, {when(last.at)}: {body['why']}")
+        return
+    trouble = f": {body['trouble']}" if body["trouble"] else ""
+    yield Finding("node", "ok", f"last {body['reachability']}, since {when(last.at)}{trouble}")
+
+
+def _saved(book: Path) -> Finding:
+    try:
+        lines = book.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return Finding("saved peers", "problem", f"{book} cannot be read: {error}. Delete it.")
+    bad = [number for number, line in enumerate(lines, start=1) if not re.match(r"\s*(#|/|$)", line)]
+    if bad:
+        return Finding(
+            "saved peers", "problem", f"line {bad[0]} of {book} is no address. Correct or delete it."
+        )
+    return Finding("saved peers", "ok", f"{sum(line.strip().startswith('/') for line in lines)} in {book}")
 
 
 _INCLUDE = (
@@ -157,5 +271,8 @@ _LOOKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _calibrations,
     _data,
     _disk,
+    _identity,
     _mesh,
+    _listening,
+    _store,
 )

@@ -15,20 +15,34 @@ from node.protocol.identity import Identity, signed_by
 from node.protocol.wire import RECORD_BYTES, Count, Hash, Key, Name, Proofs, Signature, decode, digest, encode
 
 __all__ = [
+    "EPOCH_S",
+    "KERNELS",
+    "LONGEST_S",
     "Accusation",
     "Attestation",
     "Birth",
     "Body",
     "Claim",
     "Head",
+    "Leaf",
     "Measurement",
+    "Setback",
     "Signed",
     "claim_seed",
+    "epoch_of",
     "open_signed",
+    "receipt_of",
+    "receipted",
     "sign",
 ]
 
 VERSION: Final = 1
+KERNELS: Final = "1"
+"""Version of the arithmetic: raised whenever one genome, seed and class would give other bits."""
+EPOCH_S: Final = 30 * 86_400
+"""Seconds of an epoch: within one, a peer has one seed for each genome and task."""
+LONGEST_S: Final = EPOCH_S
+"""Longest time (seconds) for which a record may hold."""
 
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Seconds = Annotated[int, Meta(ge=0, le=2**40)]
@@ -96,19 +110,25 @@ class Claim(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="c
     measured: Measurement | None
 
 
-class Attestation(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="attestation"):
-    """I checked this claim, and this is what came of it.
+class Leaf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The end of one replayed segment, as the claimant revealed it: its hash, and the path under the claim's root.
 
-    `end` is the hash that the checker computed itself; `commitment` what it had sent before the claimant revealed
-    the leaf, so that nobody attests without doing the work.
+    `receipt` is the claimant's signature of what the checker had committed to before: whoever has not done the work
+    has no receipt that fits. A task without networks has nothing to reveal, and no receipt.
     """
+
+    segment: Count
+    end: Hash
+    path: Annotated[tuple[Hash, ...], Meta(max_length=10)]  # a tree of 1,024 checkpoints
+    receipt: Signature | None = None
+
+
+class Attestation(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="attestation"):
+    """I checked this claim, and it held. `leaves` prove a replay; `objectives` are what a training of my own gave."""
 
     claim: Hash
     stage: Literal["1", "2a", "2b"]
-    passed: bool
-    segments: Annotated[tuple[Count, ...], Meta(max_length=64)]
-    end: Hash
-    commitment: Hash
+    leaves: Annotated[tuple[Leaf, ...], Meta(max_length=8)]
     objectives: Annotated[dict[Name, Number], Meta(max_length=16)]
 
 
@@ -130,7 +150,17 @@ class Head(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="he
     claims: Annotated[tuple[Hash, ...], Meta(max_length=64)]
 
 
-Body = Claim | Attestation | Accusation | Head
+class Setback(_Body, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="setback"):
+    """This genome came to nothing here, through no fault of a machine's: nobody else need try it."""
+
+    task: Hash
+    tier: Name
+    genome: Hash
+    arithmetic: Name
+    kind: Literal["refused", "diverged"]
+
+
+Body = Claim | Attestation | Accusation | Head | Setback
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,6 +196,10 @@ def open_signed(record: Signed, *, now: float, drift_s: float = 300.0) -> Body:
         raise ProtocolError(
             f"the {_kind(body)} expects an expiry after {body.not_before}, got {body.expiry}."
         )
+    if body.expiry - body.not_before > LONGEST_S:
+        raise ProtocolError(
+            f"the {_kind(body)} may hold for {LONGEST_S} seconds, got {body.expiry - body.not_before}."
+        )
     if now < body.not_before - drift_s:
         raise ProtocolError(f"the {_kind(body)} holds from {body.not_before} on, it is {now:.0f}.")
     if now > body.expiry + drift_s:
@@ -181,6 +215,25 @@ def claim_seed(genome: bytes, peer: bytes, task: bytes, epoch: int) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
+def epoch_of(now: float) -> int:
+    """The epoch that the time `now` (seconds since 1970) falls into."""
+    return int(now // EPOCH_S)
+
+
+def receipt_of(identity: Identity, claim: bytes, segment: int, commitment: bytes) -> bytes:
+    """The claimant's signature that a checker had sent this commitment when the leaf was revealed."""
+    return identity.sign("receipt/1", _receipt(claim, segment, commitment))
+
+
+def receipted(key: bytes, claim: bytes, segment: int, commitment: bytes, receipt: bytes) -> bool:
+    """Whether the claimant of this public key (32 bytes) gave that receipt."""
+    return signed_by(key, "receipt/1", _receipt(claim, segment, commitment), receipt)
+
+
+def _receipt(claim: bytes, segment: int, commitment: bytes) -> bytes:
+    return claim + segment.to_bytes(8, "big") + commitment
+
+
 def _check_claim(claim: Claim) -> None:
     if claim.correct > claim.examples:
         raise ProtocolError(f"a claim expects at most {claim.examples} correct answers, got {claim.correct}.")
@@ -189,7 +242,12 @@ def _check_claim(claim: Claim) -> None:
     ):
         raise ProtocolError("a claim names weights, their size and predictions, or none of the three.")
     accuracy = claim.objectives.get("accuracy")
-    if claim.weights is not None and accuracy != claim.correct / max(1, claim.examples):
+    if claim.epoch != epoch_of(claim.not_before):
+        raise ProtocolError(
+            f"a claim from {claim.not_before} on belongs to epoch {epoch_of(claim.not_before)}, got {claim.epoch}."
+        )
+    measured = claim.weights is not None and accuracy is not None
+    if measured and accuracy != claim.correct / max(1, claim.examples):
         raise ProtocolError(
             f"a claim's accuracy must be {claim.correct} of {claim.examples}, got {accuracy!r}."
         )

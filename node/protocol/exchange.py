@@ -5,10 +5,11 @@ peers that heard different gossip all end with the same records. (Anti-entropy: 
 """
 
 from collections import deque
+from collections.abc import Container
 from typing import Protocol
 
 from genome import Genome, GenomeError
-from node.protocol.blobs import chunk_of, manifest_of
+from node.protocol.blobs import Manifest
 from node.protocol.claims import Signed
 from node.protocol.digests import Catalogue, differing
 from node.protocol.errors import ProtocolError
@@ -21,6 +22,7 @@ from node.protocol.questions import (
     AskGenomes,
     AskManifest,
     AskRecords,
+    AskSegment,
     BucketIds,
     Chunk,
     Found,
@@ -29,8 +31,9 @@ from node.protocol.questions import (
     No,
     Question,
     Records,
+    Segment,
 )
-from node.protocol.wire import CHUNK_BYTES, MOST_IDS
+from node.protocol.wire import MOST_IDS
 
 __all__ = ["MOST_MISSING", "CatchUp", "Library", "answer", "check_genomes", "check_records"]
 
@@ -53,13 +56,21 @@ class Library(Protocol):
         """Canonical bytes of a genome."""
         ...
 
-    def blob(self, id_: bytes) -> bytes | None:
-        """Weights, predictions or a learner's state, by SHA-256."""
+    def manifest(self, id_: bytes) -> Manifest | None:
+        """How weights, predictions or a learner's state, named by SHA-256, are cut into chunks."""
+        ...
+
+    def chunk(self, id_: bytes, index: int) -> bytes | None:
+        """One of those chunks; None also beyond the last one."""
+        ...
+
+    def segment(self, peer: str, question: AskSegment) -> Segment | No:
+        """A leaf of a claim of one's own, or why this peer does not get it."""
         ...
 
 
-def answer(library: Library, question: Question) -> Answer:
-    """What a peer answers: what it has, within the bounds of one message."""
+def answer(library: Library, question: Question, peer: str) -> Answer:
+    """What a peer answers to another one: what it has, within the bounds of one message."""
     match question:
         case AskDigest():
             return Found(digest=library.catalogue(question.task).digest())
@@ -74,15 +85,13 @@ def answer(library: Library, question: Question) -> Answer:
             bodies = (library.genome(id_) for id_ in question.ids)
             return Genomes(bodies=tuple(body for body in bodies if body is not None))
         case AskManifest():
-            body = library.blob(question.blob)
-            return No(why="not here") if body is None else HaveManifest(manifest=manifest_of(body))
+            manifest = library.manifest(question.blob)
+            return No(why="not here") if manifest is None else HaveManifest(manifest=manifest)
         case AskChunk():
-            body = library.blob(question.blob)
-            if body is None or question.index * CHUNK_BYTES >= max(1, len(body)):
-                return No(why="not here")
-            return Chunk(body=chunk_of(body, question.index))
-        case _:
-            return No(why="this peer keeps no checkpoints to show")
+            body = library.chunk(question.blob, question.index)
+            return No(why="not here") if body is None else Chunk(body=body)
+        case AskSegment():
+            return library.segment(peer, question)
 
 
 def check_records(asked: AskRecords, found: Records) -> tuple[Signed, ...]:
@@ -109,12 +118,14 @@ class CatchUp:
     """One conversation with one peer about one task: `next` gives the question to ask, `hear` takes its answer.
 
     `next` gives None once nothing is missing any more. What an honest peer would not answer raises ProtocolError,
-    and a peer that always has more than it shows ends after MOST_MISSING records.
+    and a peer that always has more than it shows ends after MOST_MISSING records. `mine` are the records that are held
+    here; what is `known` beyond them is not asked for either.
     """
 
-    def __init__(self, task: bytes, mine: Catalogue) -> None:
+    def __init__(self, task: bytes, mine: Catalogue, *, known: Container[bytes] = ()) -> None:
         self._task = task
         self._mine = mine
+        self._known = known
         self._waiting: deque[Question] = deque([AskDigest(task=task)])
         self._missing: deque[bytes] = deque()
         self._heard = 0
@@ -158,8 +169,9 @@ class CatchUp:
             raise ProtocolError("the ids of a bucket come sorted, each once, after the one that was named.")
         if found.more and not ids:
             raise ProtocolError("a bucket with more to come shows some of it.")
-        new = [id_ for id_ in ids if id_ not in self._mine]
+        # Ids that are here come to an end by themselves; counted, they would hide those of the last buckets for ever.
+        new = [id_ for id_ in ids if id_ not in self._mine and id_ not in self._known]
         self._missing += new[: max(0, MOST_MISSING - self._heard)]
-        self._heard += len(ids)
+        self._heard += len(new)
         if found.more and self._heard < MOST_MISSING:
             self._waiting.append(AskBucket(task=self._task, bucket=asked.bucket, after=ids[-1]))

@@ -12,7 +12,7 @@ from genome.genome import MOST_BYTES
 from node.protocol.blobs import Manifest
 from node.protocol.claims import Signed
 from node.protocol.digests import BUCKETS, Digest
-from node.protocol.wire import CHUNK_BYTES, MOST_IDS, Count, Hash, Proofs
+from node.protocol.wire import CHUNK_BYTES, MOST_IDS, Count, Hash, Proofs, Signature
 
 __all__ = [
     "MOST_GENOMES",
@@ -128,13 +128,15 @@ class Chunk(_Message, frozen=True, kw_only=True, tag="chunk"):
 class Segment(_Message, frozen=True, kw_only=True, tag="segment"):
     """One leaf of a claim's checkpoints, and the path that proves it under the claim's root.
 
-    `state` names the blob of the learner's state there, where the leaf is the start of a replay.
+    `state` names the blob of the learner's state there, where the leaf is the start of a replay; `receipt` is the
+    claimant's signature of the commitment, where the leaf is its end.
     """
 
     leaf: Hash
     path: Proofs
     state: Hash | None = None
     state_bytes: Count = 0
+    receipt: Signature | None = None
 
 
 class No(_Message, frozen=True, kw_only=True, tag="no"):

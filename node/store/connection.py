@@ -13,8 +13,8 @@ APPLICATION_ID = 0x65716D65  # "eqme": says that a SQLite file is a store of our
 _BUSY_S = 10.0
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """A connection that may write, WAL on, schema brought up to date.
+def open_writer(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """A connection that may write, WAL on, schema brought up to date; unless `durable`, it waits for no disk.
 
     Raises StoreError for a file that is no store, or one that a newer eqmesh wrote.
     """
@@ -24,7 +24,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             _check(connection, path, empty=True)
             connection.execute("PRAGMA journal_mode = WAL")
             # What is recorded must outlast a power cut: one fsync an evaluation.
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
             connection.execute("PRAGMA foreign_keys = ON")
             _migrate(connection)
         except BaseException:

@@ -11,9 +11,9 @@ from evaluator.jobs import Failure, Outcome, Result
 from genome import Birth, Genome
 from node.errors import NotFoundError
 from node.store.connection import open_reader
-from node.store.rows import BirthRow, EvaluationRow, EventRow, RunRow
+from node.store.rows import BirthRow, EvaluationRow, EventRow, FindingRow, RunRow, SignedRow
 
-__all__ = ["BirthRow", "EvaluationRow", "EventRow", "Reader", "RunRow"]
+__all__ = ["BirthRow", "EvaluationRow", "EventRow", "FindingRow", "Reader", "RunRow", "SignedRow"]
 
 _PREFIX = 6
 
@@ -154,9 +154,72 @@ class Reader:
         )
         return [EventRow(seq=seq, at=at, kind=kind, body=body) for seq, at, kind, body in rows]
 
+    def signed(self, *, task: bytes | None = None, kind: str | None = None) -> Iterator[SignedRow]:
+        """Records that peers signed, oldest first; of one task (its id, 32 bytes) or of one kind."""
+        where, values = ["1"], list[object]()
+        for column, value in (("task", task), ("kind", kind)):
+            if value is not None:
+                where.append(f"{column} = ?")
+                values.append(value)
+        return self._signed(f"{' AND '.join(where)} ORDER BY received_at, id", values)
+
+    def signed_about(self, claim: bytes) -> Iterator[SignedRow]:
+        """Attestations and accusations of a claim, oldest first."""
+        return self._signed("about = ? ORDER BY received_at, id", [claim])
+
+    def resolve_claim(self, text: str) -> SignedRow:
+        """The claim whose id starts with `text` (at least six hexadecimal digits). Raises NotFoundError."""
+        if len(text) < _PREFIX:
+            raise NotFoundError(f"a claim is named by at least {_PREFIX} digits of its id, got {text!r}")
+        rows = list(self._signed("kind = 'claim' AND lower(hex(id)) GLOB ? LIMIT 2", [f"{text.lower()}*"]))
+        if len(rows) != 1:
+            few = "several claims start" if rows else "no claim starts"
+            raise NotFoundError(f"{few} with {text!r} in {self.path}. `eqmesh peers show` lists claims.")
+        return rows[0]
+
+    def signed_one(self, id_: bytes) -> SignedRow | None:
+        """The record with this id."""
+        return next(self._signed("id = ?", [id_]), None)
+
+    def genome_bytes(self, genome: str) -> bytes | None:
+        """Canonical bytes of a genome; None where the store does not have it."""
+        row = self._connection.execute("SELECT body FROM genome WHERE id = ?", (genome,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _signed(self, where: str, values: list[object]) -> Iterator[SignedRow]:
+        names = SignedRow.__struct_fields__
+        for row in self._connection.execute(f"SELECT {', '.join(names)} FROM signed WHERE {where}", values):
+            yield SignedRow(**dict(zip(names, row, strict=True)))
+
+    def beliefs(self) -> tuple[bytes | None, list[bytes]]:
+        """The last state of trust, and the events since then."""
+        state = self._connection.execute("SELECT seq, body FROM ledger").fetchone()
+        after, body = state or (0, None)
+        events = self._connection.execute("SELECT body FROM belief WHERE seq > ? ORDER BY seq", (after,))
+        return body, [event for (event,) in events]
+
+    def findings(self, claim: bytes) -> list[FindingRow]:
+        """What own checks of a claim found, oldest first."""
+        names = FindingRow.__struct_fields__
+        rows = self._connection.execute(
+            f"SELECT {', '.join(names)} FROM finding WHERE claim = ? ORDER BY id", (claim,)
+        )
+        found = [FindingRow(**dict(zip(names, row, strict=True))) for row in rows]
+        return [
+            msgspec.structs.replace(row, passed=None if row.passed is None else bool(row.passed))
+            for row in found
+        ]
+
+    def values(self) -> dict[bytes, dict[str, float]]:
+        """What ranks the genome of each claim here, by claim."""
+        found: dict[bytes, dict[str, float]] = {}
+        for claim, name, value in self._connection.execute("SELECT claim, name, value FROM valued"):
+            found.setdefault(claim, {})[name] = value
+        return found
+
     def counts(self) -> Mapping[str, int]:
         """Rows of each table."""
-        tables = ("run", "genome", "birth", "evaluation", "event")
+        tables = ("run", "genome", "birth", "evaluation", "event", "signed", "belief", "finding", "valued")
         return {
             table: self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables
         }

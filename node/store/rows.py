@@ -8,7 +8,7 @@ from evaluator.jobs import CostLimits, JobArithmetic
 from evaluator.objectives import Objective
 from genome import Birth
 
-__all__ = ["BirthRow", "EvaluationRow", "EventRow", "RunRow", "RunSpec"]
+__all__ = ["BirthRow", "EvaluationRow", "EventRow", "FindingRow", "RunRow", "RunSpec", "SignedRow"]
 
 _json = msgspec.json.Encoder(order="deterministic")
 
@@ -92,3 +92,31 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     kind: str
     body: str
+
+
+class SignedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One record that a peer signed; `about` is the claim it speaks of, `genome` the genome of a claim or setback."""
+
+    id: bytes
+    kind: str
+    task: bytes
+    peer: str
+    sequence: int
+    about: bytes | None
+    genome: str | None
+    expiry: int
+    body: bytes
+    signature: bytes
+    received_at: float
+
+
+class FindingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What an own check of a claim found; `passed` is None where it could not be run."""
+
+    claim: bytes
+    stage: str
+    item: str
+    passed: bool | None
+    detail: str
+    at: float
+    seconds: float

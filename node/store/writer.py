@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -24,16 +24,17 @@ _json = msgspec.json.Encoder(order="deterministic")
 class Writer:
     """Owns the file: an advisory lock keeps a second writer out, also after a crash of the first.
 
-    `now` gives seconds since the epoch. Use as a context manager. Raises StoreError.
+    `now` gives seconds since the epoch. Without `durable` a power cut may lose what was written last: for stores that
+    nobody keeps. Use as a context manager. Raises StoreError.
     """
 
-    def __init__(self, path: Path, *, now: Callable[[], float]) -> None:
+    def __init__(self, path: Path, *, now: Callable[[], float], durable: bool = True) -> None:
         self.path = path
         self._now = now
         # By its real name: two names of one file must not have two writers.
         self._lock = _take_lock(path.resolve())
         try:
-            self._connection = open_writer(path)
+            self._connection = open_writer(path, durable=durable)
         except StoreError:
             os.close(self._lock)
             raise
@@ -72,10 +73,10 @@ class Writer:
         """Id of the run with this specification, made if it is new, and the specification it began with."""
         row = self._connection.execute("SELECT id, settings FROM run WHERE key = ?", (spec.key,)).fetchone()
         if row is not None:
-            with self._transaction():
-                self._event("run.resumed", {"run": row[0]})
+            with self.transaction():
+                self.insert_event("run.resumed", {"run": row[0]})
             return int(row[0]), msgspec.json.decode(row[1], type=RunSpec)
-        with self._transaction():
+        with self.transaction():
             cursor = self._connection.execute(
                 "INSERT INTO run (key, seed, task, task_id, tier, space, strategy, arithmetic, settings, created_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -92,13 +93,13 @@ class Writer:
                     self._now(),
                 ),
             )
-            self._event("run.started", {"run": cursor.lastrowid, "task": spec.task, "seed": spec.seed})
+            self.insert_event("run.started", {"run": cursor.lastrowid, "task": spec.task, "seed": spec.seed})
         assert cursor.lastrowid is not None
         return cursor.lastrowid, spec
 
     def calibrate_run(self, run: int, calibration: Calibration) -> Calibration:
         """The calibration that this run predicts speeds by: its first one, whatever is measured later."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute(
                 "UPDATE run SET calibration = coalesce(calibration, ?) WHERE id = ?",
                 (_json.encode(calibration).decode(), run),
@@ -107,9 +108,16 @@ class Writer:
         return msgspec.json.decode(body, type=Calibration)
 
     def record(
-        self, run: int, ask: int, purpose: str, genome: Genome, birth: Birth | None, result: Result
+        self,
+        run: int,
+        ask: int,
+        purpose: str,
+        genome: Genome,
+        birth: Birth | None,
+        result: Result,
+        guests: Sequence[Genome] = (),
     ) -> EvaluationRow:
-        """Write one finished evaluation in one transaction; gives its row.
+        """Write one finished evaluation in one transaction, with the parents that only others have; gives its row.
 
         Raises StoreError where the file cannot be written.
         """
@@ -129,8 +137,10 @@ class Writer:
             objectives={} if isinstance(result, Failure) else dict(result.objectives),
         )
         columns = [name for name in EvaluationRow.__struct_fields__ if name != "objectives"]
-        with self._transaction():
-            self._insert_genome(genome, birth)
+        with self.transaction():
+            for guest in guests:
+                self.insert_genome(guest, None)
+            self.insert_genome(genome, birth)
             self._connection.execute(
                 f"INSERT INTO evaluation ({', '.join(columns)}, body)"
                 f" VALUES ({', '.join('?' * len(columns))}, ?)",
@@ -140,7 +150,7 @@ class Writer:
                 "INSERT INTO objective (evaluation, name, value) VALUES (?, ?, ?)",
                 [(row.id, name, value) for name, value in row.objectives.items()],
             )
-            self._event(
+            self.insert_event(
                 "evaluation.failed" if row.failure else "evaluation.finished",
                 {
                     "run": run,
@@ -159,18 +169,19 @@ class Writer:
 
     def import_genome(self, genome: Genome, birth: Birth) -> bool:
         """Take in a genome that was made elsewhere; False if the store has it already."""
-        with self._transaction():
-            new = self._insert_genome(genome, birth)
+        with self.transaction():
+            new = self.insert_genome(genome, birth)
             if new:
-                self._event("genome.imported", {"genome": genome.id, "space": genome.space})
+                self.insert_event("genome.imported", {"genome": genome.id, "space": genome.space})
         return new
 
     def event(self, kind: str, body: dict[str, object]) -> None:
         """Append one event."""
-        with self._transaction():
-            self._event(kind, body)
+        with self.transaction():
+            self.insert_event(kind, body)
 
-    def _insert_genome(self, genome: Genome, birth: Birth | None) -> bool:
+    def insert_genome(self, genome: Genome, birth: Birth | None) -> bool:
+        """Within a transaction: file a genome and its birth; whether the genome is new here."""
         cursor = self._connection.execute(
             "INSERT INTO genome (id, space, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             (genome.id, genome.space, genome.canonical()),
@@ -184,14 +195,25 @@ class Writer:
             )
         return cursor.rowcount == 1
 
-    def _event(self, kind: str, body: dict[str, object]) -> None:
+    def insert_event(self, kind: str, body: dict[str, object]) -> None:
+        """Within a transaction: append one event."""
         self._connection.execute(
             "INSERT INTO event (at, kind, body) VALUES (?, ?, ?)",
             (self._now(), kind, _json.encode(body).decode()),
         )
 
-    def _transaction(self) -> "_Transaction":
+    def transaction(self) -> "_Transaction":
+        """All that is written in this block, or nothing of it."""
         return _Transaction(self._connection, self.path)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The one connection that writes, for the other tables of this package."""
+        return self._connection
+
+    def now(self) -> float:
+        """Seconds since the epoch, as they go into the record."""
+        return self._now()
 
 
 class _Transaction:

@@ -28,6 +28,12 @@ _ORDER = (
     "exact",
     "startup",
     "readers",
+    "pair",
+    "mesh",
+    "gossip",
+    "blob",
+    "idle",
+    "fuzz",
 )
 _INTRODUCTION = """\
 # Results

@@ -104,6 +104,8 @@ def test_examples_run_and_show_what_the_page_shows(page, tmp_path, state):
     fetched = set(re.findall(r"\$ eqmesh data (?:fetch|verify) (\S+)", PAGES[page])) - HERE
     if fetched:
         pytest.skip(f"{page} uses {', '.join(sorted(fetched))}, which this machine does not have")
+    if re.search(r"^\$ .*eqmesh (?:node run|join|bootstrap) ", PAGES[page], flags=re.MULTILINE):
+        pytest.importorskip("libp2p", reason=f"{page} starts a node, which needs the extra `mesh`")
     parts = run(page, tmp_path, state).split(MARK)[1:]
     written = {}
     for part in parts:
@@ -121,4 +123,5 @@ def test_blocks_that_are_not_run_are_few_and_marked():
     for page, text in PAGES.items():
         languages = [block.language for block in blocks(text)]
         assert set(languages) <= {"console", "shell", "python", "toml", "json", "text", "sql"}, page
-        assert languages.count("shell") <= 6, page
+        # Nodes run until they are stopped, claims have ids that nobody knows before, and some data are not here.
+        assert languages.count("shell") <= 7, page

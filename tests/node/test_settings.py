@@ -25,6 +25,20 @@ def test_a_switch_in_the_environment(tmp_path: Path, text: str, value: bool) -> 
 
 
 @pytest.mark.parametrize(
+    "text", ["/ip4/192.0.2.1/tcp/1,/ip4/192.0.2.2/tcp/2", "/ip4/192.0.2.1/tcp/1 /ip4/192.0.2.2/tcp/2"]
+)
+def test_a_list_in_the_environment_is_separated_by_commas_or_spaces(tmp_path: Path, text: str) -> None:
+    found = resolve({}, folder=tmp_path, environ={"EQMESH_LISTEN": text})
+    assert found.settings.listen == ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/2")
+
+
+def test_a_list_in_the_file_is_a_list(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text('listen = ["/ip4/127.0.0.1/tcp/1"]\njoin = []\n')
+    found = resolve({}, folder=tmp_path, environ={}).settings
+    assert (found.listen, found.join) == (("/ip4/127.0.0.1/tcp/1",), ())
+
+
+@pytest.mark.parametrize(
     ("flags", "environ", "file", "said"),
     [
         ({}, {"EQMESH_WORKRES": "1"}, "", "did you mean 'workers'"),
@@ -34,6 +48,8 @@ def test_a_switch_in_the_environment(tmp_path: Path, text: str, value: bool) -> 
         ({}, {}, "evaluations = ", "TOML"),
         ({"seed": -1}, {}, "", "seed of the run"),
         ({"arithmetic": "fp8"}, {}, "", "fp32, bf16 or exact-1"),
+        ({"check_share": 0.5}, {}, "", "share of the compute"),
+        ({}, {}, "listen = 4001", "addresses to listen at"),
         ({}, {"EQMESH_MINUTES": "nan?"}, "", "minutes"),
     ],
 )
@@ -51,7 +67,8 @@ def test_variables_of_the_data_cache_are_no_settings(tmp_path: Path) -> None:
 
 def test_the_template_holds_every_key_at_its_default(tmp_path: Path) -> None:
     text = "\n".join(line.removeprefix("# ") for line in template().splitlines() if " = " in line)
-    assert tomllib.loads(text) == msgspec.to_builtins(Settings())
+    assert msgspec.convert(tomllib.loads(text), Settings) == Settings()
+    assert set(tomllib.loads(text)) == set(Settings.__struct_fields__)
     (tmp_path / FILE_NAME).write_text(template())
     assert resolve({}, folder=tmp_path, environ={}).settings == Settings()
 

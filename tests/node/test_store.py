@@ -67,7 +67,8 @@ def test_what_is_written_is_read(writer: Writer, path: Path) -> None:
         assert [(b.genome, b.birth) for b in reader.births()] == [(SHALLOW.id, preset_birth("shallow"))]
         assert [event.kind for event in reader.events()] == ["run.started", "evaluation.finished"]
         assert reader.evaluations_of(SHALLOW.id) == [row]
-        assert reader.counts() == {"run": 1, "genome": 1, "birth": 1, "evaluation": 1, "event": 2}
+        found = {table: count for table, count in reader.counts().items() if count}
+        assert found == {"run": 1, "genome": 1, "birth": 1, "evaluation": 1, "event": 2}
 
 
 def test_a_failure_is_a_record_too(writer: Writer, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Valid records to start from."""
 
-from node.protocol.claims import Accusation, Attestation, Birth, Claim, Head, Measurement
+from node.protocol.claims import Accusation, Attestation, Birth, Claim, Head, Leaf, Measurement, Setback
 from node.protocol.identity import Identity
 
 ALICE = Identity(bytes(range(32)))
@@ -13,7 +13,7 @@ CLAIM = Claim(
     sequence=7,
     task=b"t" * 32,
     tier="quick",
-    epoch=2,
+    epoch=694,
     space="mlp/1",
     genome=b"g" * 32,
     birth=Birth(parents=(b"p" * 32, b"q" * 32), operator="cross/1", seed=12345),
@@ -40,10 +40,7 @@ ATTESTATION = Attestation(
     sequence=1,
     claim=b"i" * 32,
     stage="2a",
-    passed=True,
-    segments=(3, 11, 19),
-    end=b"e" * 32,
-    commitment=b"k" * 32,
+    leaves=(Leaf(segment=3, end=b"e" * 32, path=(b"1" * 32, b"2" * 32), receipt=b"r" * 64),),
     objectives={},
     **WHEN,
 )
@@ -59,4 +56,14 @@ ACCUSATION = Accusation(
     **WHEN,
 )
 HEAD = Head(peer=ALICE.key, sequence=9, task=b"t" * 32, claims=(b"i" * 32, b"j" * 32), **WHEN)
-BODIES = (CLAIM, ATTESTATION, ACCUSATION, HEAD)
+SETBACK = Setback(
+    peer=BOB.key,
+    sequence=3,
+    task=b"t" * 32,
+    tier="quick",
+    genome=b"g" * 32,
+    arithmetic="fp32",
+    kind="diverged",
+    **WHEN,
+)
+BODIES = (CLAIM, ATTESTATION, ACCUSATION, HEAD, SETBACK)

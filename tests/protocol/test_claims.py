@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.protocol.claims import Body, Claim, Signed, claim_seed, open_signed, sign
+from node.protocol.claims import LONGEST_S, Body, Claim, Leaf, Signed, claim_seed, open_signed, sign
 from node.protocol.errors import ProtocolError
 from node.protocol.wire import RECORD_BYTES, decode, encode
 from tests.protocol.samples import ALICE, ATTESTATION, BOB, BODIES, CLAIM, HEAD, NOW
@@ -81,7 +81,8 @@ def test_a_record_holds_for_its_time(now: float, said: str) -> None:
     [
         ({"correct": 361}, "at most 360"),
         ({"objectives": {"accuracy": 0.76, "memory": 1.0}}, "270 of 360"),
-        ({"objectives": {"memory": 1.0}}, "270 of 360"),
+        ({"epoch": CLAIM.epoch + 1}, "belongs to epoch"),
+        ({"expiry": CLAIM.not_before + LONGEST_S + 1}, "may hold for"),
         ({"weights": None}, "or none of the three"),
         ({"weights_bytes": 0}, "or none of the three"),
         ({"predictions": None}, "or none of the three"),
@@ -168,7 +169,11 @@ def test_the_seed_follows_from_genome_peer_task_and_epoch() -> None:
 
 def test_the_largest_record_fits() -> None:
     full = msgspec.structs.replace(
-        ATTESTATION, segments=tuple(range(64)), objectives={f"{i:0128d}": 0.1 for i in range(16)}
+        ATTESTATION,
+        leaves=tuple(
+            Leaf(segment=i, end=bytes(32), path=(bytes(32),) * 10, receipt=bytes(64)) for i in range(8)
+        ),
+        objectives={f"{i:0128d}": 0.1 for i in range(16)},
     )
     assert len(signed(full).body) <= RECORD_BYTES
     heads = msgspec.structs.replace(HEAD, claims=tuple(bytes([i]) * 32 for i in range(64)))

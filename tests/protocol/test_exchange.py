@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genome import preset
-from node.protocol.blobs import Assembly
+from node.protocol.blobs import Assembly, Manifest, chunk_of, manifest_of
 from node.protocol.claims import Signed, sign
 from node.protocol.digests import Catalogue
 from node.protocol.errors import ProtocolError
@@ -31,12 +31,14 @@ from node.protocol.questions import (
     No,
     Question,
     Records,
+    Segment,
 )
 from node.protocol.wire import CHUNK_BYTES, encode
 from node.transports.base import Limits
 from tests.protocol.samples import ALICE, HEAD
 
 TASK = b"t" * 32
+PEER = ALICE.peer
 
 
 class Shelf:
@@ -57,8 +59,14 @@ class Shelf:
         found = self.genomes.get(id_)
         return None if found is None else found.canonical()
 
-    def blob(self, id_: bytes) -> bytes | None:
-        return self.blobs.get(id_)
+    def manifest(self, id_: bytes) -> Manifest | None:
+        return manifest_of(self.blobs[id_]) if id_ in self.blobs else None
+
+    def chunk(self, id_: bytes, index: int) -> bytes | None:
+        return chunk_of(self.blobs.get(id_, b""), index) or None
+
+    def segment(self, peer: str, question: AskSegment) -> Segment | No:
+        return No(why=f"{peer} asks for {question.segment}")
 
 
 def many(numbers: Iterable[int]) -> list[Signed]:
@@ -70,7 +78,7 @@ def catch_up(mine: Shelf, theirs: Shelf) -> tuple[int, int]:
     """Let one peer catch up with another; gives questions asked and bytes moved."""
     talk, asked, moved = CatchUp(TASK, mine.catalogue(TASK)), 0, 0
     while (question := talk.next()) is not None:
-        found = answer(theirs, question)
+        found = answer(theirs, question, PEER)
         asked, moved = asked + 1, moved + len(encode(question)) + len(encode(found))
         assert len(encode(question)) <= Limits().request_bytes
         assert len(encode(found)) <= Limits().reply_bytes
@@ -128,7 +136,7 @@ def after(question: type[Question], found: Answer) -> None:
     """Give a hostile answer to the first question of a kind, after honest ones."""
     honest, talk = Shelf(many(range(200))), CatchUp(TASK, Catalogue())
     while (asked := talk.next()) is not None:
-        talk.hear(found if isinstance(asked, question) else answer(honest, asked))
+        talk.hear(found if isinstance(asked, question) else answer(honest, asked, PEER))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +185,7 @@ def test_questions_come_one_at_a_time() -> None:
 def test_genomes_come_by_their_ids_and_no_other() -> None:
     shelf = Shelf()
     asked = AskGenomes(ids=(*shelf.genomes, bytes(32)))
-    found = answer(shelf, asked)
+    found = answer(shelf, asked, PEER)
     assert isinstance(found, Genomes)
     assert {genome.id for genome in check_genomes(asked, found)} == {id_.hex() for id_ in shelf.genomes}
     one = next(iter(shelf.genomes))
@@ -199,11 +207,11 @@ def test_a_bent_record_is_not_the_one_that_was_asked_for() -> None:
 def test_a_blob_is_moved_in_chunks() -> None:
     body = bytes(range(256)) * (CHUNK_BYTES // 256 + 3)
     shelf, name = Shelf(blobs=[body]), hashlib.sha256(body).digest()
-    found = answer(shelf, AskManifest(blob=name))
+    found = answer(shelf, AskManifest(blob=name), PEER)
     assert isinstance(found, HaveManifest)
     parts = Assembly(name, len(body), found.manifest)
     for index in list(parts.missing()):
-        chunk = answer(shelf, AskChunk(blob=name, index=index))
+        chunk = answer(shelf, AskChunk(blob=name, index=index), PEER)
         assert isinstance(chunk, Chunk)
         parts.accept(index, chunk.body)
     assert parts.whole() == body
@@ -212,8 +220,9 @@ def test_a_blob_is_moved_in_chunks() -> None:
         AskChunk(blob=bytes(32), index=0),
         AskManifest(blob=bytes(32)),
     ):
-        assert isinstance(answer(shelf, beyond), No)
+        assert isinstance(answer(shelf, beyond, PEER), No)
 
 
-def test_checkpoints_are_asked_elsewhere() -> None:
-    assert isinstance(answer(Shelf(), AskSegment(claim=bytes(32), segment=0)), No)
+def test_a_segment_is_shown_or_not_depending_on_who_asks() -> None:
+    found = answer(Shelf(), AskSegment(claim=bytes(32), segment=3), PEER)
+    assert found == No(why=f"{PEER} asks for 3")

@@ -50,6 +50,7 @@ class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `replayable`: its class is exact or mine. `enters`: it would enter my front, else only its id is kept.
     `surprise`: hypervolume it would gain. `duty`: I sit on its committee. `audit`: drawn for an own check.
+    `alone`: nobody else is known who could check it, so that there is nobody to wait for.
     `failures`: items (stage, name) that failed here once. `false`: refused for good.
     """
 
@@ -61,6 +62,7 @@ class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
     surprise: float = 0.0
     duty: bool = False
     audit: bool = False
+    alone: bool = False
     admitted: bool = False
     false: bool = False
     passes: tuple[Pass, ...] = ()

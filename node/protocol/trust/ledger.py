@@ -118,6 +118,7 @@ class Ledger(Beliefs, kw_only=True):
             surprise=event.surprise,
             duty=event.duty,
             audit=event.audit,
+            alone=event.alone,
         )
         if event.enters:
             self.pending[event.claim] = True
@@ -126,8 +127,13 @@ class Ledger(Beliefs, kw_only=True):
                 self.usual_surprise += weight * (event.surprise - self.usual_surprise)
 
     def _forget_claim(self) -> None:
-        """Make room for one claim: the oldest that was never admitted, or else the oldest."""
-        old = next((c for c, record in self.claims.items() if not record.admitted), next(iter(self.claims)))
+        """Make room for one claim: the oldest of which nothing is wanted, then one that was not admitted, then any.
+
+        What costs its author nothing, a claim that would not enter, must not push out what waits to be checked.
+        """
+        idle = (c for c, record in self.claims.items() if not record.admitted and c not in self.pending)
+        waiting = (c for c, record in self.claims.items() if not record.admitted)
+        old = next(idle, None) or next(waiting, None) or next(iter(self.claims))
         del self.claims[old]
         self.pending.pop(old, None)
 

@@ -30,6 +30,7 @@ class Heard(_Recorded, frozen=True, kw_only=True, tag="heard"):
     surprise: float = 0.0
     duty: bool = False
     audit: bool = False
+    alone: bool = False
 
 
 class Started(_Recorded, frozen=True, kw_only=True, tag="started"):

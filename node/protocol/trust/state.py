@@ -149,10 +149,11 @@ class Beliefs(msgspec.Struct, kw_only=True):
             return self._check(claim, record, Stage.WEIGHTS, "duty" if record.duty else "weights")
         if record.duty and not record.checked:
             return self._check(claim, record, record.full_stage, "duty")
-        if self._believed(record):
+        if self._believed(record) or (record.checked and self._odds(record, record.attesters) <= ADMIT):
             return None
         due = record.audit or self.peer(record.peer).suspect or bool(heeded)
-        if (due and not record.checked) or self.round - record.round >= PATIENCE_ROUNDS:
+        waited = record.alone or self.round - record.round >= PATIENCE_ROUNDS
+        if (due and not record.checked) or waited:
             return self._check(claim, record, record.full_stage, "own")
         return None
 

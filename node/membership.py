@@ -1,0 +1,162 @@
+"""What makes a search a node of the mesh: an identity, a transport, and how often its state is told."""
+
+import platform
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from node import control
+from node.mesh import FolderVault, Judge, Mesh, MeshSettings, Workbench
+from node.protocol import dht
+from node.protocol.identity import Identity
+from node.protocol.trust import TrustSettings
+from node.schedule import Guest, Schedule
+from node.search import Disk
+from node.settings import Settings, identity_path
+from node.store.beliefs import BeliefWriter
+from node.store.records import Reader
+from node.store.writer import Writer
+from node.transports.base import Selector, Status, Transport, TransportError, Validator
+
+__all__ = ["Log", "Membership", "vault_of"]
+
+Log = Callable[..., None]
+MakeTransport = Callable[[Validator, Selector], Transport]
+
+_STATUS_S = 2.0
+
+
+def vault_of(store: Path) -> FolderVault:
+    """Where a store's node keeps the evidence of its claims."""
+    return FolderVault(store.with_name(f"{store.name}.evidence"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Membership:
+    """How a node takes part. `told` is called with the transport's state at each change, and at the end."""
+
+    identity: Identity
+    make_transport: MakeTransport
+    now: Callable[[], float]
+    told: Callable[[Status, Transport], None]
+    log: Log
+
+    def mesh(
+        self,
+        settings: Settings,
+        judge: Judge,
+        workbench: Workbench,
+        *,
+        writer: Writer,
+        reader: Reader,
+        disk: Disk,
+        spool: Path,
+        schedule: Schedule,
+    ) -> Mesh:
+        """The node's part in the mesh of the settings' task; nothing is opened yet."""
+        vault = vault_of(writer.path)
+        evidence = vault.folder.with_name(f"{vault.folder.name}.index")
+
+        def welcome(confirmed: Sequence[Guest], provisional: Sequence[Guest]) -> None:
+            schedule.host(confirmed, provisional)
+
+        mesh = Mesh(
+            identity=self.identity,
+            transport=self.make_transport(dht.validator(self.now), dht.selector(self.now)),
+            judge=judge,
+            workbench=workbench,
+            vault=vault,
+            writer=BeliefWriter(writer),
+            reader=reader,
+            disk=disk,
+            settings=MeshSettings(
+                trust=TrustSettings(check_share=settings.check_share),
+                claim_share=settings.claim_share,
+                evidence_bytes=settings.evidence_disk * 2**20,
+            ),
+            rng=random.Random(random.SystemRandom().getrandbits(64)),
+            now=self.now,
+            task=settings.task,
+            space=settings.space,
+            limits=judge.limits,
+            deadline_s=settings.deadline,
+            spool=spool,
+            evidence_file=evidence,
+            device=f"{platform.machine()} {platform.system()}",
+            welcome=welcome,
+            shun=schedule.shun,
+            log=self.log,
+        )
+        # What an interrupted check left behind belongs to nobody.
+        for name in vault.names() - mesh.evidence.blobs():
+            vault.drop(name)
+        return mesh
+
+    async def serve(
+        self,
+        mesh: Mesh,
+        store: Path,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled, and take orders for the node of this `store`.
+
+        Raises TransportError where the transport cannot start at all.
+        """
+
+        async with trio.open_nursery() as nursery:
+
+            async def ready() -> None:
+                nursery.start_soon(self._watch, mesh)
+                nursery.start_soon(self._take_orders, mesh, store)
+                task_status.started()
+
+            try:
+                await mesh.run(ready)
+            except* TransportError as group:
+                mesh.books.log("mesh.failed", why="; ".join(str(error) for error in _leaves(group)))
+                await mesh.books.flush()
+                raise
+            finally:
+                self.told(mesh.transport.status(), mesh.transport)
+
+    async def _watch(self, mesh: Mesh) -> None:
+        """Tell of the transport's state whenever it changes, and record how the node is reached and what is wrong."""
+        before: tuple[object, ...] = ()
+        recorded: tuple[str, str] | None = None
+        while True:
+            status = mesh.transport.status()
+            seen = (status.reachability, status.trouble, len(status.peers), status.addresses)
+            if seen != before:
+                before = seen
+                self.told(status, mesh.transport)
+            if (status.reachability, status.trouble) != recorded:
+                recorded = (status.reachability, status.trouble)
+                mesh.books.log(
+                    "mesh.status",
+                    reachability=status.reachability,
+                    trouble=status.trouble,
+                    addresses=list(status.addresses),
+                )
+            await trio.sleep(_STATUS_S)
+
+    async def _take_orders(self, mesh: Mesh, store: Path) -> None:
+        """Do what the owner says at the node's socket; a node without one goes on, and its log says why."""
+
+        async def obey(order: control.Order) -> None:
+            await mesh.sanction(control.event_of(order, self.now()))
+
+        try:
+            await control.serve(control.control_path(store, identity_path().parent), obey)
+        except* control.ControlError as group:
+            self.log("control.failed", why="; ".join(str(error) for error in _leaves(group)))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

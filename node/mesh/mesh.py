@@ -1,0 +1,735 @@
+"""The trio loops of a node among others: transport to books, books to workers, results to everybody.
+
+The search knows nothing of this: it is told of guests that may be parents, and tells what it measured. Without a
+transport there is no mesh, and the search is the same.
+"""
+
+import math
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import trio
+
+from evaluator.jobs import CostLimits, Failure
+from genome import Birth, Genome
+from node.mesh.books import Books
+from node.mesh.checks import Checker, Finding
+from node.mesh.claimant import Claimant, Signer
+from node.mesh.desk import Desk
+from node.mesh.evidence import EvidenceRoom
+from node.mesh.front import Front, Member
+from node.mesh.intake import Intake
+from node.mesh.judge import Judge, Values
+from node.mesh.vault import Vault
+from node.mesh.workbench import Workbench
+from node.protocol import trust
+from node.protocol.announcements import announcements, read_announcement, topic_of
+from node.protocol.claims import Accusation, Attestation, Claim, Head, Setback, Signed
+from node.protocol.dht import genome_key, head_key, read_head, task_key
+from node.protocol.errors import ProtocolError
+from node.protocol.identity import Identity, key_of, peer_id
+from node.protocol.questions import AskRecords, No, Records
+from node.protocol.trust import Check, Ledger, Stage, TrustSettings
+from node.protocol.wire import encode
+from node.schedule import Guest
+from node.search import Disk
+from node.store.beliefs import BeliefWriter
+from node.store.records import Reader
+from node.transports.base import Transport, TransportError
+
+__all__ = ["Mesh", "MeshSettings"]
+
+Log = Callable[..., None]
+
+_QUEUE = 256
+_MOST_WAITING = 512
+_TRIES = 3
+_RETRY_ROUNDS = 5
+_CLAIMS_WEIGHED = 16
+_HEADS_READ = 8
+
+
+class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node behaves among others. Times in seconds; a unit is the cost of training one genome.
+
+    A round of trust ends after `round_units` of own trainings, yet not before `shortest_round_s` nor later than
+    `longest_round_s`. `claim_share` of the own trainings are spent at most on training again what is to be claimed.
+    """
+
+    trust: TrustSettings = TrustSettings()
+    round_units: float = 5.0
+    shortest_round_s: float = 2.0
+    longest_round_s: float = 600.0
+    announce_s: float = 1.0
+    flush_s: float = 0.5
+    meet_s: float = 2.0
+    catch_up_s: float = 60.0
+    publish_s: float = 15.0
+    republish_s: float = 6 * 3600.0
+    claim_share: float = 0.25
+    evidence_bytes: int = 2 * 2**30
+
+
+class Mesh:
+    """One node's part in the mesh of one task. `run` is its life; `recorded` is called by the search."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        transport: Transport,
+        judge: Judge,
+        workbench: Workbench | None,
+        vault: Vault,
+        writer: BeliefWriter,
+        reader: Reader,
+        disk: Disk,
+        settings: MeshSettings,
+        rng: random.Random,
+        now: Callable[[], float],
+        task: str,
+        space: str,
+        limits: CostLimits,
+        deadline_s: float,
+        spool: Path | None,
+        evidence_file: Path | None,
+        device: str = "",
+        welcome: Callable[[Sequence[Guest], Sequence[Guest]], None] = lambda _confirmed, _provisional: None,
+        shun: Callable[[set[str]], None] = lambda _genomes: None,
+        log: Log = lambda _event, **_fields: None,
+    ) -> None:
+        """Nothing is opened here. Without a `workbench` the node checks and claims nothing: it carries, and serves."""
+        self._me = identity.peer
+        self.transport = transport
+        self._judge = judge
+        self._settings = settings
+        self._rng = rng
+        self._now = now
+        self._welcome = welcome
+        self._shun = shun
+        self._log = log
+        self._vault = vault
+        self.books = Books(
+            me=identity.peer,
+            task=judge.task_id,
+            writer=writer,
+            reader=reader,
+            disk=disk,
+            settings=settings.trust,
+        )
+        self.evidence = EvidenceRoom(identity, vault, most_bytes=settings.evidence_bytes, file=evidence_file)
+        self.front = Front(judge)
+        self.desk = Desk(transport, self.books, vault, self.evidence, judge.task_id)
+        self.intake = Intake(
+            me=self._me, judge=judge, books=self.books, desk=self.desk, front=self.front, rng=rng
+        )
+        self.signer = Signer(identity, now=now, last=self.books.last_sequence(self._me))
+        self.checker: Checker | None = None
+        self.claimant: Claimant | None = None
+        if workbench is not None:
+            self.checker = Checker(
+                me=self._me,
+                judge=judge,
+                books=self.books,
+                desk=self.desk,
+                vault=vault,
+                workbench=workbench,
+                rng=rng,
+                task=task,
+                space=space,
+                limits=limits,
+                deadline_s=deadline_s,
+            )
+            self.claimant = Claimant(
+                signer=self.signer,
+                judge=judge,
+                workbench=workbench,
+                vault=vault,
+                evidence=self.evidence,
+                task=task,
+                space=space,
+                limits=limits,
+                deadline_s=deadline_s,
+                spool=spool,
+                device=device,
+                now=now,
+            )
+        self._arrivals, self._arrived = trio.open_memory_channel[tuple[str, tuple[Signed, ...]]](_QUEUE)
+        self._outbox: list[Signed] = []
+        self._candidates: dict[str, tuple[Genome, Birth, Values]] = {}
+        self._claimed: set[str] = {claim.genome.hex() for claim in self.books.own_claims().values()}
+        self._claim_tokens = 1.0
+        self._units = 0.0
+        self._round_began = -math.inf
+        self._later: dict[
+            str, tuple[int, int]
+        ] = {}  # claims whose checks could not be run: tries, and when again
+        self._checks_due = trio.Event()
+        self._claims_due = trio.Event()
+        self._round_due = trio.Event()
+        self._met: set[str] = set()
+        self._published: dict[bytes, float] = {}
+        self._head: tuple[bytes, ...] = ()
+        self._lives = 0
+
+    @property
+    def ledger(self) -> Ledger:
+        """What this node believes."""
+        return self.books.ledger
+
+    # What the search tells
+
+    async def recorded(
+        self, genome: Genome, birth: Birth | None, values: Values | None, *, failure: str | None
+    ) -> None:
+        """One own training is on record: its objectives, or the kind of its failure."""
+        self._units += 1.0
+        self._claim_tokens = min(4.0, self._claim_tokens + self._settings.claim_share)
+        if self._units >= self._settings.round_units:
+            self._round_due.set()
+        if values is None:
+            if failure == "diverged":
+                self._tell_setback(genome)
+        elif self.front.measured(genome.id, values) and birth is not None:
+            self._consider(genome, birth, values)
+        self._claims_due.set()
+
+    def remember(self, genome: Genome, birth: Birth | None, values: Values) -> None:
+        """An own result of an earlier life of the program: on the front, and to be claimed, if it is worth it."""
+        if self.front.measured(genome.id, values) and birth is not None:
+            self._consider(genome, birth, values)
+
+    def _consider(self, genome: Genome, birth: Birth, values: Values) -> None:
+        if genome.id not in self._claimed and self.claimant is not None:
+            self._candidates[genome.id] = (genome, birth, values)
+            if len(self._candidates) > _MOST_WAITING:
+                del self._candidates[next(iter(self._candidates))]
+
+    def _tell_setback(self, genome: Genome) -> None:
+        arithmetic = self._judge.arithmetic
+        record, body = self.signer.sign(
+            Setback,
+            task=self._judge.task_id,
+            tier=self._judge.tier.name,
+            genome=bytes.fromhex(genome.id),
+            arithmetic=arithmetic,
+            kind="diverged",
+        )
+        self._tell(record, body)
+
+    def _tell(self, record: Signed, body: Claim | Attestation | Accusation | Setback) -> None:
+        self.books.keep(record, body, now=self._now())
+        self._outbox.append(record)
+
+    # What others send (transports.Handlers)
+
+    async def announced(self, peer: str, topic: str, body: bytes) -> None:
+        """Take an announcement to the queue; where that is full, catching up will bring it again."""
+        if topic != topic_of(self._judge.task_id):
+            return
+        try:
+            records = read_announcement(body)
+        except ProtocolError as error:
+            self.intake.mark(peer, str(error))
+            raise
+        try:
+            self._arrivals.send_nowait((peer, records))
+        except trio.WouldBlock:
+            self._log("announcement.dropped", peer=peer)
+
+    async def requested(self, peer: str, body: bytes) -> bytes:
+        """Answer a question. A peer under a ban hears why, and what it can run again itself."""
+        ban = self.ledger.ban(peer, self._now())
+        if ban is not None:
+            shown = "; ".join(
+                f"claim {item.claim[:16]} stage {item.stage.value} item {item.item}"
+                for item in ban.evidence[-2:]
+            )
+            return encode(No(why=f"banned until {ban.until:.0f}: {shown or ban.reason}"[:200]))
+        try:
+            return self.desk.reply(peer, body)
+        except ProtocolError as error:
+            self.intake.mark(peer, str(error))
+            raise
+
+    # Life
+
+    async def run(self, ready: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Serve the transport and keep all loops going until cancelled; what is believed is written at the end.
+
+        Raises TransportError where the transport cannot start at all.
+        """
+        await self.transport.subscribe(topic_of(self._judge.task_id))
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def up() -> None:
+                    for loop in (
+                        self._take_in,
+                        self._announce,
+                        self._flush,
+                        self._meet,
+                        self._rounds,
+                        self._publish,
+                        *((self._check, self._claim) if self.claimant is not None else ()),
+                    ):
+                        nursery.start_soon(loop)
+                    if ready is not None:
+                        await ready()
+
+                await self.transport.serve(self, up)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.books.flush(fold=True)
+
+    async def _take_in(self) -> None:
+        async for source, records in self._arrived:
+            await self.take(source, records)
+
+    async def take(self, source: str, records: Sequence[Signed]) -> None:
+        """Take in records that a peer carried."""
+        try:
+            fresh = await self.intake.take(source, records, self._now())
+        except Exception as error:  # noqa: BLE001 - around one peer's input: one bad peer must not fell the node
+            self.intake.mark(source, f"{type(error).__name__}: {error}")
+            self._log("peer.trouble", peer=source, error=repr(error))
+            return
+        for claim in fresh:
+            self._log("claim.heard", claim=claim[:16], peer=peer_id(self.books.claims[claim].peer))
+        # Only these can make a check worth its cost, and to look for one costs more than to take a record in.
+        if fresh or self.intake.disputed:
+            self.intake.disputed = False
+            self._checks_due.set()
+
+    async def _announce(self) -> None:
+        while True:
+            await trio.sleep(self._settings.announce_s)
+            if not self._outbox:
+                continue
+            records, self._outbox = self._outbox, []
+            await self.books.flush()  # record first: what has been said must not be forgotten by a crash
+            topic = topic_of(self._judge.task_id)
+            for body in announcements(records):
+                try:
+                    await self.transport.announce(topic, body)
+                except TransportError as error:
+                    self._log("announcement.failed", error=str(error))
+
+    async def _flush(self) -> None:
+        while True:
+            await trio.sleep(self._settings.flush_s)
+            if self.books.pending:
+                await self.books.flush()
+
+    # Meeting others
+
+    async def _meet(self) -> None:
+        """Catch up with every peer once when it comes, and with one at random from time to time."""
+        next_round = trio.current_time() + self._spread(self._settings.catch_up_s)
+        while True:
+            connected = set(self.transport.status().peers)
+            new = sorted(connected - self._met)
+            self._met = connected
+            chosen = new[:2]
+            if trio.current_time() >= next_round:
+                next_round = trio.current_time() + self._spread(self._settings.catch_up_s)
+                if connected:
+                    chosen = [*chosen, self._rng.choice(sorted(connected))]
+            for peer in dict.fromkeys(chosen):
+                await self.catch_up(peer)
+            await trio.sleep(self._settings.meet_s)
+
+    def _spread(self, seconds: float) -> float:
+        return seconds * (0.5 + self._rng.random())
+
+    async def catch_up(self, peer: str) -> int:
+        """Ask a peer for all that is not here; gives how many records came."""
+        try:
+            found = await self.desk.catch_up(peer)
+        except (TransportError, ProtocolError) as error:
+            self._log("catch_up.failed", peer=peer, error=str(error))
+            return 0
+        if found:
+            await self.take(peer, found)
+        return len(found)
+
+    # Rounds
+
+    async def _rounds(self) -> None:
+        while True:
+            began = trio.current_time()
+            with trio.move_on_after(self._settings.longest_round_s):
+                await self._round_due.wait()
+                await trio.sleep_until(began + self._settings.shortest_round_s)
+            self._round_due = trio.Event()
+            self.end_round()
+            self._checks_due.set()
+
+    def end_round(self) -> None:
+        """Let a round of trust end: earn the budget of checks, admit, evict, tell the search who may be a parent."""
+        now = self._now()
+        self.books.believe(trust.Ticked(at=now, compute=self._units))
+        self._units = 0.0
+        ledger = self.ledger
+        for claim in list(ledger.pending):
+            if claim in self.books.values and ledger.verdict(claim, now) == "admit":
+                self.books.believe(trust.Admitted(at=now, claim=claim))
+                self.books.log("claim.confirmed", claim=claim, peer=ledger.claims[claim].peer)
+                self._log("claim.confirmed", claim=claim[:16], peer=ledger.claims[claim].peer)
+        self._refresh(now)
+        for claim in self._useless():
+            self.books.believe(trust.Dropped(at=now, claim=claim))
+        self._tidy(now)
+
+    def _refresh(self, now: float) -> None:
+        """Bring the front and the search's guests in line with what is believed."""
+        tiers: dict[str, dict[str, tuple[str, Values]]] = {"confirmed": {}, "provisional": {}}
+        for claim, values in self.books.values.items():
+            if claim in self.ledger.claims:
+                standing = self.ledger.standing(claim, now)
+                if standing in tiers:
+                    tiers[standing][claim] = (self.books.claims[claim].genome.hex(), values)
+        for claim in self.front.update(tiers["confirmed"], tiers["provisional"]):
+            self.books.believe(trust.Dropped(at=now, claim=claim))
+        self._welcome(self._guests("confirmed"), self._guests("provisional"))
+        self._shun(self.intake.shunned())
+
+    def _guests(self, kind: str) -> list[Guest]:
+        assert kind in ("confirmed", "provisional")
+        found: dict[str, Guest] = {}
+        for genome, values in self.front.guests("confirmed" if kind == "confirmed" else "provisional"):
+            body = self.books.genome(genome)
+            if body is not None:
+                found.setdefault(genome, Guest(genome=Genome.decode(body), objectives=dict(values)))
+        return list(found.values())
+
+    def _useless(self) -> list[str]:
+        """Claims in waiting that would not enter any more, and about which nothing is in dispute."""
+        rows = self.front.confirmed_rows()
+        return [
+            claim
+            for claim in self.ledger.pending
+            if not self.ledger.claims[claim].accusers
+            and not self.ledger.claims[claim].failures
+            and not self.ledger.claims[claim].admitted
+            and not (claim in self.books.values and self._judge.enters(self.books.values[claim], rows))
+        ]
+
+    def _tidy(self, now: float) -> None:
+        held = self.books.own_claims()
+        admitted = [claim for claim, record in self.ledger.claims.items() if record.admitted]
+        self.books.expire(now, needed=[*held, *self.ledger.pending, *admitted])
+        self.books.tidy()
+        self.evidence.retain({bytes.fromhex(claim) for claim in held})
+        if self.checker is not None:
+            self.checker.forget(self.checker.remembered() - self.ledger.claims.keys())
+            self.checker.clear(self.ledger.pending)
+        self._later = {claim: later for claim, later in self._later.items() if claim in self.ledger.claims}
+        standing = {genome: row for genome, row in self._candidates.items() if self.front.stands(genome)}
+        self._candidates = standing
+
+    # Checks
+
+    async def _check(self) -> None:
+        while True:
+            await self._checks_due.wait()
+            self._checks_due = trio.Event()
+            while (check := self.next_check()) is not None:
+                await self.do_check(check)
+
+    def next_check(self) -> Check | None:
+        """The check to run now, within the budget; None where none is wanted or paid for."""
+        ledger, now = self.ledger, self._now()
+        wanted = [
+            check
+            for check in ledger.wanted(now)
+            if check.claim in self.books.claims and self._later.get(check.claim, (0, 0))[1] <= ledger.round
+        ]
+        chosen = trust.plan(ledger.bucket, wanted, ledger.settings)
+        return chosen[0] if chosen else None
+
+    async def do_check(self, check: Check) -> None:
+        """Run one check and believe what came of it."""
+        assert self.checker is not None
+        began = trio.current_time()
+        finding = await self.checker.prepare(check)
+        if finding is None and self._stands(check.claim):
+            if not self.ledger.bucket.affords(check.cost, newcomer=check.newcomer):
+                return
+            self.books.believe(
+                trust.Started(at=self._now(), claim=check.claim, cost=check.cost, newcomer=check.newcomer)
+            )
+            finding = await self.checker.run(check)
+        if finding is None or not self._stands(check.claim):
+            return
+        seconds = trio.current_time() - began
+        self.books.found(self.checker.row(check, finding, at=self._now(), seconds=seconds))
+        self._log(
+            "claim.checked",
+            claim=check.claim[:16],
+            stage=check.stage.value,
+            passed=finding.passed,
+            detail=finding.detail,
+        )
+        if finding.passed is None:
+            self._put_off(check.claim)
+            return
+        self._later.pop(check.claim, None)
+        if check.item is not None:
+            self._repeated(check, finding)
+        else:
+            self._checked(check, finding)
+
+    def _stands(self, claim: str) -> bool:
+        """Whether a claim is still there: its claimant chooses when it expires, and how long a check waits for it."""
+        return claim in self.ledger.claims and claim in self.books.claims
+
+    def _put_off(self, claim: str) -> None:
+        """A check could not be run: again some rounds later, and after a few times never."""
+        tries = self._later.get(claim, (0, 0))[0] + 1
+        if tries >= _TRIES:
+            self.books.believe(trust.Dropped(at=self._now(), claim=claim))
+            self._later.pop(claim, None)
+        else:
+            self._later[claim] = (tries, self.ledger.round + _RETRY_ROUNDS)
+
+    def _checked(self, check: Check, finding: Finding) -> None:
+        claim = self.books.claims[check.claim]
+        stated = finding.mine is not None
+        self.books.believe(
+            trust.Checked(
+                at=self._now(),
+                claim=check.claim,
+                stage=check.stage,
+                passed=bool(finding.passed),
+                complete=finding.complete,
+                item=finding.item,
+                claimed=100 * claim.objectives["accuracy"] if stated else None,
+                mine=100 * finding.mine if finding.mine is not None else None,
+            )
+        )
+        if finding.passed and check.stage is Stage.REPLAY and finding.leaves:
+            record, body = self.signer.sign(
+                Attestation,
+                claim=bytes.fromhex(check.claim),
+                stage="2a",
+                leaves=finding.leaves[:8],
+                objectives={},
+            )
+            self._tell(record, body)
+        if finding.steps is not None:
+            genome = self.books.genome(claim.genome.hex())
+            if genome is not None:
+                self.books.value(check.claim, self._judge.values(claim, Genome.decode(genome), finding.steps))
+
+    def _repeated(self, check: Check, finding: Finding) -> None:
+        claim = self.books.claims[check.claim]
+        peer, item = peer_id(claim.peer), check.item or ""
+        self.books.believe(
+            trust.Repeated(
+                at=self._now(),
+                claim=check.claim,
+                stage=check.stage,
+                item=item,
+                passed=bool(finding.passed),
+            )
+        )
+        if finding.passed:
+            return
+        self.books.log("peer.banned", peer=peer, claim=check.claim, stage=check.stage.value, item=item)
+        self._log("peer.banned", peer=peer, claim=check.claim[:16], stage=check.stage.value)
+        record, body = self.signer.sign(
+            Accusation,
+            claim=bytes.fromhex(check.claim),
+            stage="2a" if check.stage is Stage.REPLAY else "1",
+            segment=int(item) if item.isdigit() else 0,
+            claimed=finding.claimed,
+            found=finding.found,
+            path=finding.path,
+        )
+        self._tell(record, body)
+
+    # Claims
+
+    async def _claim(self) -> None:
+        assert self.claimant is not None
+        while True:
+            await self._claims_due.wait()
+            self._claims_due = trio.Event()
+            while self._claim_tokens >= 1.0 and (chosen := self._choose()) is not None:
+                genome, birth, _ = chosen
+                self._claim_tokens -= 1.0
+                self._claimed.add(genome.id)
+                found = await self.claimant.claim(genome, birth)
+                self._units += 1.0
+                if isinstance(found, Failure):
+                    self._log("claim.failed", genome=genome.id[:16], kind=found.kind, detail=found.detail)
+                    continue
+                record, claim = found
+                self._tell(record, claim)
+                self._pair(genome, claim)
+                self.books.log("claim.made", claim=record.id.hex(), genome=genome.id)
+                self._log("claim.made", claim=record.id.hex()[:16], genome=genome.id[:16])
+
+    def _choose(self) -> tuple[Genome, Birth, Values] | None:
+        """The candidate that adds most to the front, of the latest few that stand on it.
+
+        What a confirmed claim of another peer says already is not said again.
+        """
+        said = {genome for genome, _ in self.front.guests("confirmed")}
+        standing = [
+            row
+            for genome, row in self._candidates.items()
+            if genome not in said and self.front.stands(genome)
+        ]
+        if not standing:
+            self._candidates = {}
+            return None
+        rows = self.front.confirmed_rows()
+
+        def gain(row: tuple[Genome, Birth, Values]) -> float:
+            return self._judge.gain(row[2], [other for other in rows if other != row[2]])
+
+        chosen = max(standing[-_CLAIMS_WEIGHED:], key=gain)
+        del self._candidates[chosen[0].id]
+        return chosen
+
+    def _pair(self, genome: Genome, claim: Claim) -> None:
+        """Two trainings of one genome under two seeds: what the spread between seeds is learned from."""
+        own = self.front.own(genome.id)
+        if own is not None and "accuracy" in own and "accuracy" in claim.objectives:
+            self.books.believe(
+                trust.Paired(
+                    at=self._now(),
+                    task=self._judge.task_id.hex(),
+                    first=100 * own["accuracy"],
+                    second=100 * claim.objectives["accuracy"],
+                )
+            )
+
+    # The DHT
+
+    async def _publish(self) -> None:
+        while True:
+            await trio.sleep(self._spread(self._settings.publish_s))
+            status = self.transport.status()
+            if not status.peers:
+                continue
+            if status.lives != self._lives:
+                self._lives, self._published = status.lives, {}  # a new host has an empty table
+            try:
+                await self._put_all()
+                await self._look_up()
+            except (TransportError, ProtocolError) as error:
+                self._log("dht.trouble", error=str(error))
+
+    async def _put_all(self) -> None:
+        """Put what is new or due again: genomes of own claims, who has their weights, and the signed head."""
+        # As before an announcement: a crash must not make unsaid what others have read.
+        await self.books.flush()
+        held = {
+            id_: claim
+            for id_, claim in self.books.own_claims().items()
+            if self.front.stands(claim.genome.hex()) and bytes.fromhex(id_) in self.evidence
+        }
+        if self._due(task_key(self._judge.task_id)):
+            await self.transport.provide(task_key(self._judge.task_id))
+            self._did(task_key(self._judge.task_id))
+        for claim in held.values():
+            key = genome_key(claim.genome.hex())
+            body = self.books.genome(claim.genome.hex())
+            if body is not None and self._due(key) and await self.transport.put(key, body):
+                self._did(key)  # it was read back from others
+            if claim.weights is not None and self._due(claim.weights):
+                await self.transport.provide(claim.weights)
+                self._did(claim.weights)
+        await self._put_head(tuple(sorted(bytes.fromhex(id_) for id_ in held))[:64])
+
+    async def _put_head(self, claims: tuple[bytes, ...]) -> None:
+        key = head_key(self._judge.task_id, self.signer.identity.key)
+        if claims and (claims != self._head or self._due(key)):
+            record, _ = self.signer.sign(Head, task=self._judge.task_id, claims=claims)
+            if await self.transport.put(key, encode(record)):
+                self._head = claims
+                self._did(key)
+
+    def _due(self, key: bytes) -> bool:
+        return self._now() - self._published.get(key, -math.inf) >= self._settings.republish_s
+
+    def _did(self, key: bytes) -> None:
+        self._published[key] = self._now()
+        if len(self._published) > 4096:
+            del self._published[next(iter(self._published))]
+
+    async def _look_up(self) -> None:
+        """Find peers of this task by the DHT, read a few heads, and ask for the claims that are not here."""
+        providers = await self.transport.providers(task_key(self._judge.task_id))
+        self.intake.meet(providers)
+        known = [peer for peer in self.intake.peers if peer != self._me]
+        for peer in self._rng.sample(known, min(_HEADS_READ, len(known))):
+            try:
+                missing = await self._missing_of(peer)
+            except (TransportError, ProtocolError) as error:
+                # Trouble with one peer: the others are still looked at.
+                self._log("dht.trouble", peer=peer, error=str(error))
+                continue
+            if missing:
+                await self._ask_for(peer, missing)
+
+    async def _missing_of(self, peer: str) -> tuple[bytes, ...]:
+        """Claims of a peer's head that are not here. Raises ProtocolError for a peer id or a head of another kind."""
+        key = head_key(self._judge.task_id, key_of(peer))
+        body = await self.transport.get(key)
+        if body is None:
+            return ()
+        head = read_head(key, body, self._now())
+        return tuple(id_ for id_ in head.claims if id_ not in self.books)
+
+    async def _ask_for(self, peer: str, ids: tuple[bytes, ...]) -> None:
+        for source in dict.fromkeys([peer, *sorted(self._met)][:3]):
+            try:
+                found = await self.desk.ask(source, AskRecords(ids=ids))
+            except (TransportError, ProtocolError):
+                continue
+            if isinstance(found, Records) and found.records:
+                asked = tuple(record for record in found.records if record.id in ids)
+                await self.take(source, asked)
+                return
+
+    # What people want, and see
+
+    async def sanction(self, event: trust.Banned | trust.Unbanned) -> None:
+        """Take in a person's ban of a peer, or the end of one: believed at once, and written when this returns.
+
+        Raises TrustError where the ledger refuses it, StoreError where it cannot be written.
+        """
+        if event.peer == self._me:
+            raise trust.TrustError("this node cannot ban itself. Stop it with Ctrl-C.")
+        self.books.believe(event)
+        if isinstance(event, trust.Banned):
+            self.books.log("peer.banned", peer=event.peer, until=event.until, reason=event.reason)
+        else:
+            self.books.log("peer.unbanned", peer=event.peer)
+        self._refresh(event.at)
+        await self.books.flush()
+
+    def members(self) -> list[Member]:
+        """The front, with the tier of each row."""
+        return self.front.members()
+
+    def sizes(self) -> dict[str, int]:
+        """How much is in each table and queue: none of them may grow for ever."""
+        return {
+            "arrivals": self._arrivals.statistics().current_buffer_used,
+            "outbox": len(self._outbox),
+            "candidates": len(self._candidates),
+            "claimed": len(self._claimed),
+            "put_off": len(self._later),
+            "published": len(self._published),
+            "marks": len(self.intake.marks),
+            "peers": len(self.intake.peers),
+            "evidence": len(self.evidence),
+            **self.books.sizes(),
+        }

@@ -1,0 +1,64 @@
+"""What an attacker can still do: each test says what should hold, and its reason why it does not yet."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from node.protocol.announcements import announcements, topic_of
+from node.protocol.claims import Birth, Setback
+from tests.support import mesh as support
+from tests.support.mesh import JUDGE, Rogue, serving
+
+
+@pytest.mark.xfail(
+    strict=True, reason="setbacks of two identities that cost nothing are believed without any check"
+)
+async def test_two_new_identities_keep_nobody_from_a_genome(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    net = support.network()
+    with ExitStack() as stack:
+        bob = support.node(tmp_path, net, 2, stack)
+        for number in (66, 67):
+            said = Rogue(net, number).sign(
+                Setback,
+                task=JUDGE.task_id,
+                tier="smoke",
+                genome=b"g" * 32,
+                arithmetic="fp32",
+                kind="diverged",
+            )
+            await bob.mesh.take("x", [said])
+        bob.mesh.end_round()
+        assert bob.shunned == set()
+
+
+@pytest.mark.xfail(strict=True, reason="records are taken in one message after the other, whoever sent them")
+async def test_one_that_answers_slowly_holds_up_nobody_elses_records(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    net = support.network()
+    with ExitStack() as stack:
+        bob = support.node(tmp_path, net, 2, stack)
+        ann, mal = Rogue(net, 66), Rogue(net, 67)
+        unknown = Birth(parents=(b"u" * 32, b"v" * 32), operator="cross/1", seed=5)
+        async with serving(bob, ann, mal), trio.open_nursery() as nursery:
+            claim = ann.say(ann.honest(1))
+            wrong = [mal.say(msgspec.structs.replace(mal.honest(n), birth=unknown)) for n in range(2, 22)]
+            mal.genomes.clear()
+            mal.delay_s = 9.0
+            topic = topic_of(JUDGE.task_id)
+            for record in wrong:
+                for body in announcements([record]):
+                    await bob.mesh.announced(mal.peer, topic, body)
+            for body in announcements([claim]):
+                await bob.mesh.announced(ann.peer, topic, body)
+            nursery.start_soon(bob.mesh._take_in)
+            await trio.sleep(60)
+            known = bob.knows(claim)
+            nursery.cancel_scope.cancel()
+        assert known
