@@ -337,12 +337,12 @@ class Intake:
         self._books.keep(record, setback, now=now)
 
     def shunned(self) -> set[str]:
-        """Genomes that failed elsewhere, by the word of one peer that has shown itself, or of two others."""
+        """Genomes that failed elsewhere, by the word of a peer whose claims have held: no crowd of new ones will do."""
         peer = self._books.ledger.peer
         return {
             genome
             for genome, said in self._books.setbacks.items()
-            if len(said) >= 2 or any(not peer(name).newcomer for name in said)
+            if any(not peer(name).newcomer for name in said)
         }
 
     def meet(self, peers: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ transport there is no mesh, and the search is the same.
 
 import math
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -44,6 +45,8 @@ __all__ = ["Mesh", "MeshSettings"]
 Log = Callable[..., None]
 
 _QUEUE = 256
+_SOURCES = 64
+_OF_SOURCE = 32
 _MOST_WAITING = 512
 _TRIES = 3
 _RETRY_ROUNDS = 5
@@ -61,7 +64,7 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
     trust: TrustSettings = TrustSettings()
     round_units: float = 5.0
     shortest_round_s: float = 2.0
-    longest_round_s: float = 600.0
+    longest_round_s: float = 30.0
     announce_s: float = 1.0
     flush_s: float = 0.5
     meet_s: float = 2.0
@@ -157,6 +160,7 @@ class Mesh:
                 now=now,
             )
         self._arrivals, self._arrived = trio.open_memory_channel[tuple[str, tuple[Signed, ...]]](_QUEUE)
+        self._waiting: dict[str, deque[tuple[Signed, ...]]] = {}
         self._outbox: list[Signed] = []
         self._candidates: dict[str, tuple[Genome, Birth, Values]] = {}
         self._claimed: set[str] = {claim.genome.hex() for claim in self.books.own_claims().values()}
@@ -285,8 +289,25 @@ class Mesh:
                 await self.books.flush(fold=True)
 
     async def _take_in(self) -> None:
-        async for source, records in self._arrived:
-            await self.take(source, records)
+        """Each source's records one by one, those of several sources side by side: a slow one waits alone."""
+        async with trio.open_nursery() as nursery:
+            async for source, records in self._arrived:
+                waiting = self._waiting.get(source)
+                if waiting is None and len(self._waiting) < _SOURCES:
+                    self._waiting[source] = deque([records])
+                    nursery.start_soon(self._take_from, source)
+                elif waiting is not None and len(waiting) < _OF_SOURCE:
+                    waiting.append(records)
+                else:
+                    self._log("announcement.dropped", peer=source)  # catching up will bring it again
+
+    async def _take_from(self, source: str) -> None:
+        waiting = self._waiting[source]
+        try:
+            while waiting:
+                await self.take(source, waiting.popleft())
+        finally:
+            del self._waiting[source]
 
     async def take(self, source: str, records: Sequence[Signed]) -> None:
         """Take in records that a peer carried."""
@@ -372,16 +393,22 @@ class Mesh:
         now = self._now()
         self.books.believe(trust.Ticked(at=now, compute=self._units))
         self._units = 0.0
-        ledger = self.ledger
+        self._admit(now)
+        self._refresh(now)
+        for claim in self._useless():
+            self.books.believe(trust.Dropped(at=now, claim=claim))
+        self._tidy(now)
+
+    def _admit(self, now: float) -> bool:
+        """Confirm every claim that is believed by now; whether there was one."""
+        ledger, some = self.ledger, False
         for claim in list(ledger.pending):
             if claim in self.books.values and ledger.verdict(claim, now) == "admit":
                 self.books.believe(trust.Admitted(at=now, claim=claim))
                 self.books.log("claim.confirmed", claim=claim, peer=ledger.claims[claim].peer)
                 self._log("claim.confirmed", claim=claim[:16], peer=ledger.claims[claim].peer)
-        self._refresh(now)
-        for claim in self._useless():
-            self.books.believe(trust.Dropped(at=now, claim=claim))
-        self._tidy(now)
+                some = True
+        return some
 
     def _refresh(self, now: float) -> None:
         """Bring the front and the search's guests in line with what is believed."""
@@ -523,6 +550,9 @@ class Mesh:
             genome = self.books.genome(claim.genome.hex())
             if genome is not None:
                 self.books.value(check.claim, self._judge.values(claim, Genome.decode(genome), finding.steps))
+        now = self._now()
+        if self._admit(now):
+            self._refresh(now)
 
     def _repeated(self, check: Check, finding: Finding) -> None:
         claim = self.books.claims[check.claim]

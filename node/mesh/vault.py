@@ -127,6 +127,9 @@ class MemoryVault:
     def __init__(self) -> None:
         self._blobs: dict[bytes, bytes] = {}
 
+    def __len__(self) -> int:
+        return len(self._blobs)
+
     def put(self, body: bytes) -> bytes:
         """Keep a blob; gives its name."""
         name = hashlib.sha256(body).digest()

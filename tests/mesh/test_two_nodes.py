@@ -18,7 +18,7 @@ from node.protocol.dht import genome_key, head_key, read_head, task_key
 from node.protocol.digests import Catalogue
 from node.protocol.exchange import MOST_MISSING, CatchUp
 from node.protocol.questions import AskBucket, AskDigest, AskRecords, BucketIds, Found, Records
-from node.protocol.trust import TrustSettings
+from node.protocol.trust import PeerRecord, TrustSettings
 from node.protocol.wire import MOST_IDS, decode, encode
 from node.store.beliefs import BeliefWriter
 from node.transports.memory import Weather
@@ -421,6 +421,9 @@ async def test_setbacks_that_expired_keep_nobody_from_anything(
                 Setback, task=JUDGE.task_id, tier="smoke", genome=genome, arithmetic="fp32", kind="diverged"
             )
             await bob.mesh.take("x", [said])
+        bob.mesh.end_round()
+        assert bob.shunned == set()  # whose claims have never held here keeps nobody from anything
+        bob.mesh.ledger.peers[support.Rogue(net, 66).peer] = PeerRecord(a=2.0, round=bob.mesh.ledger.round)
         bob.mesh.end_round()
         assert bob.shunned == {genome.hex()}
         await trio.sleep(15 * 86_400)

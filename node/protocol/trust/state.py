@@ -167,6 +167,8 @@ class Beliefs(msgspec.Struct, kw_only=True):
         accuser: str | None = None,
     ) -> Check:
         newcomer = self.peer(record.peer).newcomer or (accuser is not None and self.peer(accuser).newcomer)
+        # Where only its author is known there is nobody whom a newcomer could crowd out.
+        newcomer = newcomer and not record.alone
         return Check(
             claim=claim,
             stage=stage,
