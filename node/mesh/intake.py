@@ -28,6 +28,7 @@ __all__ = ["Intake", "commitment_of", "valid_leaves"]
 
 MOST_TOLD = 16
 """Marks against one peer up to which its refused claims go into the record of events."""
+_MOST_PEERS = 4096
 MOST_SETBACKS = 64
 """Peers whose word on one failed genome is remembered."""
 
@@ -350,5 +351,7 @@ class Intake:
         for peer in peers:
             if peer != self._me:
                 self.peers.setdefault(peer)
-        while len(self.peers) > 4096:
-            self.peers.pop(next(iter(self.peers)))
+        while len(self.peers) > _MOST_PEERS:
+            # A flood of new identities pushes out itself, not those whose claims have held.
+            new = (peer for peer in self.peers if self._books.ledger.peer(peer).newcomer)
+            del self.peers[next(new, next(iter(self.peers)))]

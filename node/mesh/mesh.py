@@ -23,15 +23,15 @@ from node.mesh.evidence import EvidenceRoom
 from node.mesh.front import Front, Member
 from node.mesh.intake import Intake
 from node.mesh.judge import Judge, Values
+from node.mesh.publisher import Publisher
 from node.mesh.vault import Vault
 from node.mesh.workbench import Workbench
 from node.protocol import trust
 from node.protocol.announcements import announcements, read_announcement, topic_of
-from node.protocol.claims import Accusation, Attestation, Claim, Head, Setback, Signed
-from node.protocol.dht import genome_key, head_key, read_head, task_key
+from node.protocol.claims import Accusation, Attestation, Claim, Setback, Signed
 from node.protocol.errors import ProtocolError
-from node.protocol.identity import Identity, key_of, peer_id
-from node.protocol.questions import AskRecords, No, Records
+from node.protocol.identity import Identity, peer_id
+from node.protocol.questions import No
 from node.protocol.trust import Check, Ledger, Stage, TrustSettings
 from node.protocol.wire import encode
 from node.schedule import Guest
@@ -51,7 +51,6 @@ _MOST_WAITING = 512
 _TRIES = 3
 _RETRY_ROUNDS = 5
 _CLAIMS_WEIGHED = 16
-_HEADS_READ = 8
 
 
 class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +163,7 @@ class Mesh:
         self._outbox: list[Signed] = []
         self._candidates: dict[str, tuple[Genome, Birth, Values]] = {}
         self._claimed: set[str] = {claim.genome.hex() for claim in self.books.own_claims().values()}
+        self._claiming = ""
         self._claim_tokens = 1.0
         self._units = 0.0
         self._round_began = -math.inf
@@ -174,9 +174,21 @@ class Mesh:
         self._claims_due = trio.Event()
         self._round_due = trio.Event()
         self._met: set[str] = set()
-        self._published: dict[bytes, float] = {}
-        self._head: tuple[bytes, ...] = ()
-        self._lives = 0
+        self._publisher = Publisher(
+            transport=transport,
+            books=self.books,
+            desk=self.desk,
+            evidence=self.evidence,
+            front=self.front,
+            intake=self.intake,
+            signer=self.signer,
+            judge=judge,
+            rng=rng,
+            now=now,
+            republish_s=settings.republish_s,
+            take=self.take,
+            log=log,
+        )
 
     @property
     def ledger(self) -> Ledger:
@@ -346,6 +358,11 @@ class Mesh:
 
     # Meeting others
 
+    async def _publish(self) -> None:
+        while True:
+            await trio.sleep(self._spread(self._settings.publish_s))
+            await self._publisher.turn(sorted(self._met))
+
     async def _meet(self) -> None:
         """Catch up with every peer once when it comes, and with one at random from time to time."""
         next_round = trio.current_time() + self._spread(self._settings.catch_up_s)
@@ -449,6 +466,7 @@ class Mesh:
         admitted = [claim for claim, record in self.ledger.claims.items() if record.admitted]
         self.books.expire(now, needed=[*held, *self.ledger.pending, *admitted])
         self.books.tidy()
+        self._claimed = {claim.genome.hex() for claim in held.values()} | {self._claiming}
         self.evidence.retain({bytes.fromhex(claim) for claim in held})
         if self.checker is not None:
             self.checker.forget(self.checker.remembered() - self.ledger.claims.keys())
@@ -592,7 +610,9 @@ class Mesh:
                 genome, birth, _ = chosen
                 self._claim_tokens -= 1.0
                 self._claimed.add(genome.id)
+                self._claiming = genome.id
                 found = await self.claimant.claim(genome, birth)
+                self._claiming = ""
                 self._units += 1.0
                 if isinstance(found, Failure):
                     self._log("claim.failed", genome=genome.id[:16], kind=found.kind, detail=found.detail)
@@ -639,95 +659,6 @@ class Mesh:
                 )
             )
 
-    # The DHT
-
-    async def _publish(self) -> None:
-        while True:
-            await trio.sleep(self._spread(self._settings.publish_s))
-            status = self.transport.status()
-            if not status.peers:
-                continue
-            if status.lives != self._lives:
-                self._lives, self._published = status.lives, {}  # a new host has an empty table
-            try:
-                await self._put_all()
-                await self._look_up()
-            except (TransportError, ProtocolError) as error:
-                self._log("dht.trouble", error=str(error))
-
-    async def _put_all(self) -> None:
-        """Put what is new or due again: genomes of own claims, who has their weights, and the signed head."""
-        # As before an announcement: a crash must not make unsaid what others have read.
-        await self.books.flush()
-        held = {
-            id_: claim
-            for id_, claim in self.books.own_claims().items()
-            if self.front.stands(claim.genome.hex()) and bytes.fromhex(id_) in self.evidence
-        }
-        if self._due(task_key(self._judge.task_id)):
-            await self.transport.provide(task_key(self._judge.task_id))
-            self._did(task_key(self._judge.task_id))
-        for claim in held.values():
-            key = genome_key(claim.genome.hex())
-            body = self.books.genome(claim.genome.hex())
-            if body is not None and self._due(key) and await self.transport.put(key, body):
-                self._did(key)  # it was read back from others
-            if claim.weights is not None and self._due(claim.weights):
-                await self.transport.provide(claim.weights)
-                self._did(claim.weights)
-        await self._put_head(tuple(sorted(bytes.fromhex(id_) for id_ in held))[:64])
-
-    async def _put_head(self, claims: tuple[bytes, ...]) -> None:
-        key = head_key(self._judge.task_id, self.signer.identity.key)
-        if claims and (claims != self._head or self._due(key)):
-            record, _ = self.signer.sign(Head, task=self._judge.task_id, claims=claims)
-            if await self.transport.put(key, encode(record)):
-                self._head = claims
-                self._did(key)
-
-    def _due(self, key: bytes) -> bool:
-        return self._now() - self._published.get(key, -math.inf) >= self._settings.republish_s
-
-    def _did(self, key: bytes) -> None:
-        self._published[key] = self._now()
-        if len(self._published) > 4096:
-            del self._published[next(iter(self._published))]
-
-    async def _look_up(self) -> None:
-        """Find peers of this task by the DHT, read a few heads, and ask for the claims that are not here."""
-        providers = await self.transport.providers(task_key(self._judge.task_id))
-        self.intake.meet(providers)
-        known = [peer for peer in self.intake.peers if peer != self._me]
-        for peer in self._rng.sample(known, min(_HEADS_READ, len(known))):
-            try:
-                missing = await self._missing_of(peer)
-            except (TransportError, ProtocolError) as error:
-                # Trouble with one peer: the others are still looked at.
-                self._log("dht.trouble", peer=peer, error=str(error))
-                continue
-            if missing:
-                await self._ask_for(peer, missing)
-
-    async def _missing_of(self, peer: str) -> tuple[bytes, ...]:
-        """Claims of a peer's head that are not here. Raises ProtocolError for a peer id or a head of another kind."""
-        key = head_key(self._judge.task_id, key_of(peer))
-        body = await self.transport.get(key)
-        if body is None:
-            return ()
-        head = read_head(key, body, self._now())
-        return tuple(id_ for id_ in head.claims if id_ not in self.books)
-
-    async def _ask_for(self, peer: str, ids: tuple[bytes, ...]) -> None:
-        for source in dict.fromkeys([peer, *sorted(self._met)][:3]):
-            try:
-                found = await self.desk.ask(source, AskRecords(ids=ids))
-            except (TransportError, ProtocolError):
-                continue
-            if isinstance(found, Records) and found.records:
-                asked = tuple(record for record in found.records if record.id in ids)
-                await self.take(source, asked)
-                return
-
     # What people want, and see
 
     async def sanction(self, event: trust.Banned | trust.Unbanned) -> None:
@@ -757,7 +688,7 @@ class Mesh:
             "candidates": len(self._candidates),
             "claimed": len(self._claimed),
             "put_off": len(self._later),
-            "published": len(self._published),
+            "published": len(self._publisher),
             "marks": len(self.intake.marks),
             "peers": len(self.intake.peers),
             "evidence": len(self.evidence),
