@@ -88,7 +88,6 @@ class Box:
         setup = self.setup
         async with trio.open_nursery() as nursery:
             for number in range(setup.nodes):
-                # Liars among the first in turn, so that names say nothing about places in any order.
                 self._add(nursery, honest=number >= setup.liar_count, born=0)
             for number in range(1, setup.rounds + 1):
                 await trio.sleep_until(number * ROUND_S + _LOOK_S)

@@ -8,6 +8,7 @@ import msgspec
 import trio
 
 from evaluator.jobs import Job, Outcome
+from evaluator.objectives import Direction, directions
 from genome import Birth, Genome
 from node.mesh import Mesh
 from node.mesh.evidence import Evidence
@@ -33,7 +34,7 @@ from node.protocol.claims import Birth as ClaimBirth
 from node.protocol.errors import ProtocolError
 from node.protocol.identity import Identity, peer_id
 from node.protocol.questions import AskSegment
-from node.protocol.trust import Check, Stage
+from node.protocol.trust import Check
 from node.protocol.wire import encode
 from node.simulate.bench import Bench
 from node.simulate.chain import EXAMPLES, Chain, chain, correct_of
@@ -92,13 +93,19 @@ class LyingBench(Bench):
 
     plans: dict[str, Lie]
 
+    @property
+    def ways(self) -> Mapping[str, Direction]:
+        """Which way each objective is better."""
+        return directions(self.nature.task.objectives)
+
     def trained(self, job: Job, objectives: Mapping[str, float]) -> Chain:
         """A chain that is forged in about half of its segments, where that is the plan."""
         lie = self.plans.get(job.genome_id)
         if lie is None or lie.shown:
             left = super().trained(job, objectives)
         else:
-            left = forged(bytes.fromhex(job.genome_id), job.seed, objectives, lie.amount, self._rng)
+            end = raised(objectives, lie.amount, self.ways)
+            left = forged(bytes.fromhex(job.genome_id), job.seed, objectives, end, self._rng)
         if lie is not None:
             lie.left = left
         return left
@@ -109,26 +116,26 @@ class LyingBench(Bench):
         lie = self.plans.get(found.genome)
         if lie is None or not lie.shown:
             return told
-        better = raised(left.objectives, lie.amount)
+        better = raised(left.objectives, lie.amount, self.ways)
         return msgspec.structs.replace(told, objectives=better, correct=correct_of(better))
 
 
-def raised(objectives: Mapping[str, float], amount: float) -> dict[str, float]:
+def raised(objectives: Mapping[str, float], amount: float, ways: Mapping[str, Direction]) -> dict[str, float]:
     """Objectives with a better accuracy; of a task that knows none, the first objective by name is made better."""
     if "accuracy" in objectives:
         correct = min(EXAMPLES, correct_of(objectives) + max(1, round(EXAMPLES * amount)))
         return {**objectives, "accuracy": correct / EXAMPLES}
     name = min(objectives)
-    return {**objectives, name: objectives[name] - amount * (1.0 + abs(objectives[name]))}
+    change = amount * (1.0 + abs(objectives[name]))
+    return {**objectives, name: objectives[name] + (change if ways[name] == "max" else -change)}
 
 
 def forged(
-    genome: bytes, seed: int, objectives: Mapping[str, float], amount: float, rng: random.Random
+    genome: bytes, seed: int, objectives: Mapping[str, float], end: Mapping[str, float], rng: random.Random
 ) -> Chain:
-    """A training whose accuracy climbs in about half of its segments by what nothing accounts for."""
+    """A training that comes closer to the `end` in about half of its segments by what nothing accounts for."""
     chosen = [segment for segment in range(CHECKPOINTS) if rng.random() < FORGED]
     chosen = chosen or [rng.randrange(CHECKPOINTS)]
-    end = raised(objectives, amount)
     steps = {}
     for number, segment in enumerate(chosen, start=1):
         share = number / len(chosen)
@@ -169,10 +176,10 @@ class LyingMesh(Mesh):
         """Attest without having worked, where that is the attack."""
         if not (self.liar.lazy and self.liar.awake()):
             await super().do_check(check)
-        elif check.stage is Stage.REPLAY and check.item is None:
+        elif check.item is None:
+            # Whatever is to be checked first: it looks at nothing before it says that a replay has passed.
             await self.liar.attest_idly(self, check)
         else:
-            # Nothing is gained by the others, so they are not run at all.
             self.books.believe(trust.Dropped(at=self._now(), claim=check.claim))
 
     def say(self, make: Callable[..., Attestation | Accusation], **fields: object) -> None:
@@ -213,7 +220,7 @@ class Liar(Peer):
         mesh.liar = self
         return mesh
 
-    def loops(self, mesh: Mesh) -> Sequence[Callable[[], object]]:
+    def loops(self, mesh: Mesh) -> Sequence[Callable[[], Awaitable[None]]]:
         """The loops of its attack."""
         assert isinstance(mesh, LyingMesh)
         wanted: dict[Attack, tuple[Callable[[LyingMesh], Awaitable[None]], float]] = {
@@ -393,7 +400,8 @@ class Liar(Peer):
         body = bytes.fromhex(genome.id)
         judge = self.world.judge
         seed = claim_seed(body, identity.key, judge.task_id, epoch_of(now))
-        left = forged(body, seed, self.world.nature.objectives(genome.id, seed), amount, self.rng)
+        objectives = self.world.nature.objectives(genome.id, seed)
+        left = forged(body, seed, objectives, raised(objectives, amount, judge.ways), self.rng)
         return Claim(
             peer=identity.key,
             sequence=sequence,

@@ -14,7 +14,7 @@ from typing import Any
 
 from genome import Genome
 from node.mesh import intake
-from node.protocol import claims, identity, trust, wire
+from node.protocol import identity, wire
 from node.protocol.claims import Attestation, Claim
 from node.protocol.trust import Beacon, NoBeacon, Stamps, committees
 
@@ -103,6 +103,3 @@ def _committee() -> Callable[..., tuple[str, ...]]:
         return tuple(heapq.nlargest(max(0, k), pool, key=lambda peer: (weights[peer], peer)))
 
     return committee
-
-
-_ = (claims, trust)  # loaded, so that they are among the modules that are looked through

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -150,7 +150,7 @@ class Peer:
         """Its part in the mesh."""
         return Mesh(**parts)  # type: ignore[arg-type] # `live` names them all
 
-    def loops(self, mesh: Mesh) -> Sequence[Callable[[], object]]:  # noqa: ARG002
+    def loops(self, mesh: Mesh) -> Sequence[Callable[[], Awaitable[None]]]:  # noqa: ARG002
         """Loops that it keeps going beside those of a node."""
         return ()
 
@@ -205,7 +205,7 @@ class Peer:
                 self.present = True
                 nursery.start_soon(loop.run)
                 for each in self.loops(mesh):
-                    nursery.start_soon(each)  # type: ignore[arg-type] # `loops` gives async functions
+                    nursery.start_soon(each)
 
             await mesh.run(ready)
 

@@ -59,12 +59,12 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name, least, most in (("nodes", 1, 1000), ("rounds", 1, 10_000), ("away_rounds", 1, 10_000)):
             if not least <= getattr(self, name) <= most:
-                raise SettingsError(f"--{name} expects {least} to {most}, got {getattr(self, name)}.")
+                raise SettingsError(f"{name} expects {least} to {most}, got {getattr(self, name)}.")
         for name in ("liars", "loss", "churn"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise SettingsError(f"--{name} expects a share from 0 to 1, got {getattr(self, name)}.")
+                raise SettingsError(f"{name} expects a share from 0 to 1, got {getattr(self, name)}.")
         if self.attack not in ATTACKS:
-            raise SettingsError(f"--attack expects one of {', '.join(ATTACKS)}, got {self.attack!r}.")
+            raise SettingsError(f"attack expects one of {', '.join(ATTACKS)}, got {self.attack!r}.")
         if self.honest < 1:
             raise SettingsError(
                 f"a simulation expects an honest node, got {self.nodes} nodes with a share {self.liars:g} of liars."

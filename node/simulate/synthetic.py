@@ -1,8 +1,8 @@
 """A task that costs nothing and whose whole front is known: what simulated nodes search. Pure.
 
 A table of made-up networks. Memory and speed follow from size and effort; accuracy needs both, and besides the right
-combination of genes that work on each other (an NK landscape with K = 1, Kauffman & Levin 1987), so that no gene can be set on
-its own and only search finds the front. Accuracy differs a little between seeds, as that of a training does.
+combination of genes that work on each other (an NK landscape with K = 1, Kauffman & Levin 1987), so that no gene can be
+set on its own and only search finds the front. Accuracy differs a little between seeds, as that of a training does.
 """
 
 import functools

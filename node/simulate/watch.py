@@ -1,7 +1,7 @@
 """What is looked at while a simulation goes on, and what all of it comes to."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import trio
@@ -143,10 +143,10 @@ class Watch:
 
     # The end of a round
 
-    def look(self, number: int, peers: Iterable[Peer]) -> None:
+    def look(self, number: int, everybody: Sequence[Peer]) -> None:
         """Take down how the honest nodes that are present fare."""
         honest = [
-            (peer, peer.mesh) for peer in peers if peer.honest and peer.present and peer.mesh is not None
+            (peer, peer.mesh) for peer in everybody if peer.honest and peer.present and peer.mesh is not None
         ]
         false = rows = claims = 0
         for _, mesh in honest:
@@ -163,7 +163,7 @@ class Watch:
                 volumes.append(volume)
                 if volume >= GOAL and self._reference is not None:
                     self._reached.setdefault(peer.name, peer.evaluations)
-        sizes = self._sizes([mesh for _, mesh in honest])
+        sizes = self._sizes(honest)
         for name, size in sizes.items():
             self._largest[name] = max(size, self._largest.get(name, 0))
         self._moments.append(
@@ -172,7 +172,7 @@ class Watch:
                 present=len(honest),
                 evaluations=_mean([peer.evaluations for peer, _ in honest]),
                 false_share=_rounded(false / rows if rows else 0.0),
-                checks_share=_rounded(self._checks_since([peer for peer, _ in honest])),
+                checks_share=_rounded(self._checks_since([peer for peer in everybody if peer.honest])),
                 confirmed_claims=_rounded(claims / len(honest) if honest else 0.0),
                 hypervolume=_rounded(_mean(volumes)) if volumes else None,
                 sizes=sizes,
@@ -231,14 +231,15 @@ class Watch:
         trained = sum(peer.bench.spent.trained_s for peer in peers)
         before, self._spent = self._spent, (checked, trained)
         done = trained - before[1]
-        # Nodes that left since took their sums with them; such a round says nothing.
-        return max(0.0, checked - before[0]) / done if done > 0 else 0.0
+        return (checked - before[0]) / done if done > 0 else 0.0
 
-    def _sizes(self, meshes: Sequence[Mesh]) -> dict[str, int]:
-        """The largest of each table and queue of any honest node."""
+    @staticmethod
+    def _sizes(honest: Sequence[tuple[Peer, Mesh]]) -> dict[str, int]:
+        """The largest of each table, queue and file of any honest node."""
         found: dict[str, int] = {}
-        for mesh in meshes:
-            for name, size in mesh.sizes().items():
+        for peer, mesh in honest:
+            sizes = {**mesh.sizes(), "blobs": len(peer.vault), "store_kb": peer.path.stat().st_size // 1024}
+            for name, size in sizes.items():
                 found[name] = max(size, found.get(name, 0))
         return found
 

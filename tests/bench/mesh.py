@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from node.simulate import Findings, Setup, simulate
-from tests.bench.report import Cell, Column, Figure, Report, Table, arguments, finish, origin
+from tests.bench.report import Cell, Column, Figure, Report, Table, arguments, finish, origin, source_hash
 
 PARTS = ("attack", "search", "churn")
 SHARES = (0.3, 0.1, 0.5)
@@ -27,25 +27,41 @@ _FEWER, _KEPT, _BEARABLE = 8.0, 0.7, 1.3
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One simulation, and the processor seconds that it took."""
+    """One simulation, the processor seconds that it took, and the hash of the sources that it ran."""
 
     findings: Findings
     cpu_s: float
+    source: str
 
 
-def perform(setup: Setup, folder: Path | None) -> Run:
-    """One simulation, or what the folder has of it."""
+def perform(setups: Iterable[Setup], options: argparse.Namespace) -> list[Run]:
+    """The simulations, as far as the folder does not have them; with `--kept` those alone that it has."""
+    found = [
+        _kept(setup, options.progress) or (None if options.kept else _run(setup, options.progress))
+        for setup in setups
+    ]
+    return [run for run in found if run is not None]
+
+
+def _file(setup: Setup, folder: Path) -> Path:
     name = hashlib.sha256(msgspec.json.encode(setup, order="deterministic")).hexdigest()[:16]
-    file = folder / f"{name}.json" if folder is not None else None
-    if file is not None and file.exists():
-        return msgspec.json.decode(file.read_bytes(), type=Run)
-    began = time.process_time()
-    run = Run(findings=simulate(setup), cpu_s=round(time.process_time() - began, 1))
+    return folder / f"{name}.json"
+
+
+def _kept(setup: Setup, folder: Path | None) -> Run | None:
+    if folder is None or not (file := _file(setup, folder)).exists():
+        return None
+    return msgspec.json.decode(file.read_bytes(), type=Run)
+
+
+def _run(setup: Setup, folder: Path | None) -> Run:
+    began, source = time.process_time(), source_hash()
+    run = Run(findings=simulate(setup), cpu_s=round(time.process_time() - began, 1), source=source)
     print(f"{run.cpu_s:.0f} s: {setup}", flush=True)
-    if file is not None:
-        partial = file.with_suffix(".partial")
+    if folder is not None:
+        partial = _file(setup, folder).with_suffix(".partial")
         partial.write_bytes(msgspec.json.encode(run))
-        partial.replace(file)
+        partial.replace(_file(setup, folder))
     return run
 
 
@@ -77,14 +93,10 @@ def search_setups(options: argparse.Namespace) -> dict[str, list[Setup]]:
 
 
 def churn_setup(options: argparse.Namespace) -> Setup:
-    """A day in which a third of the nodes is away at any time, each for two hours; in the last four hours all are back."""
+    """A day in which a third of the nodes is away at any time, two hours each; for the last four hours all are back."""
     rounds = 12 if options.smoke else _DAY_ROUNDS
-    return Setup(
-        nodes=6 if options.smoke else options.churn_nodes,
-        rounds=rounds,
-        churn=1 / 3,
-        away_rounds=rounds // 12,
-    )
+    nodes = 6 if options.smoke else options.churn_nodes
+    return Setup(nodes=nodes, rounds=rounds, churn=1 / 3, away_rounds=rounds // 12)
 
 
 # What it comes to
@@ -93,7 +105,7 @@ def churn_setup(options: argparse.Namespace) -> Setup:
 def evaluations(runs: Iterable[Run]) -> float | None:
     """Median over seeds of the median evaluations a node to 99 %; None where most seeds did not get there."""
     found = [run.findings.to_99.median for run in runs]
-    reached = sorted(value if value is not None else float("inf") for value in found)
+    reached = sorted(value if value is not None else float("inf") for value in found) or [float("inf")]
     middle = statistics.median(reached)
     return None if middle == float("inf") else middle
 
@@ -135,8 +147,8 @@ def attack_report(runs: Sequence[Run]) -> tuple[list[Figure], Table]:
             Column("confirmed"),
         ),
         rows=rows,
-        note="False rows: mean over the rounds. Rounds to a ban: from a liar's first lie, over pairs of honest node and "
-        "liar; a pair without a ban counts as all rounds.",
+        note="False rows: mean over the rounds. Rounds to a ban: from a liar's first lie, over pairs of honest node "
+        "and liar; a pair without a ban counts as all rounds.",
     )
 
 
@@ -192,7 +204,10 @@ def search_report(found: dict[str, list[Run]]) -> tuple[list[Figure], Table]:
     counts = {kind: evaluations(runs) for kind, runs in found.items()}
     kinds = list(found)
     alone, clean, lossy, lied_to = (counts[kind] for kind in kinds)
-    asked = {kind: statistics.fmean(run.findings.evaluations for run in runs) for kind, runs in found.items()}
+    asked = {
+        kind: statistics.fmean(run.findings.evaluations for run in runs) if runs else 0.0
+        for kind, runs in found.items()
+    }
     # One that did not get there in all its evaluations would have needed more: what follows is the least that is true.
     least = alone if alone is not None else asked[kinds[0]]
     fewer = None if clean is None else least / clean
@@ -287,6 +302,7 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--parts", default=",".join(PARTS), help="which parts, with commas between them")
     parser.add_argument("--progress", type=Path, help="folder that keeps what was simulated")
+    parser.add_argument("--kept", action="store_true", help="report what is kept, and simulate nothing")
     parser.add_argument("--nodes", type=int, default=100, help="nodes of the attack table")
     parser.add_argument("--rounds", type=int, default=200, help="rounds of the attack table")
     parser.add_argument("--search-rounds", type=int, default=40)
@@ -302,44 +318,50 @@ def main() -> None:
     figures: list[Figure] = []
     tables: list[Table] = []
     data: dict[str, object] = {}
+    done: list[Run] = []
     if "search" in parts:
-        searched = {
-            kind: [perform(setup, options.progress) for setup in setups]
-            for kind, setups in search_setups(options).items()
-        }
+        searched = {kind: perform(setups, options) for kind, setups in search_setups(options).items()}
+        done += [run for runs in searched.values() for run in runs]
         made = search_report(searched)
         figures, tables = figures + made[0], [*tables, made[1]]
         data["search"] = {kind: [_short(run) for run in runs] for kind, runs in searched.items()}
     if "attack" in parts:
-        attacked = [perform(setup, options.progress) for setup in attack_setups(options)]
+        attacked = perform(attack_setups(options), options)
+        done += attacked
         made = attack_report(attacked)
         figures, tables = figures + made[0], [*tables, made[1]]
         data["attack"] = [_short(run) for run in attacked]
-    if "churn" in parts:
-        churned = perform(churn_setup(options), options.progress)
+    for churned in perform([churn_setup(options)], options) if "churn" in parts else ():
+        done.append(churned)
         made = churn_report(churned)
         figures, tables = figures + made[0], [*tables, made[1]]
         data["churn"] = _short(churned)
+    minutes = sum(run.cpu_s for run in done) / 60
+    sources = sorted({run.source for run in done})
     report = Report(
         name="mesh",
         title="A simulated mesh",
-        about="Networks of nodes in one process under a virtual clock (`eqmesh node simulate`): the real code of search, "
-        "mesh, trust and store, on the table `synthetic` whose front is known; trainings are made up, and take no time.",
+        about="Networks of nodes in one process under a virtual clock (`eqmesh node simulate`): the real code of "
+        "search, mesh, trust and store, on the table `synthetic` whose front is known; trainings are made up.",
         smoke=bool(options.smoke),
         seeds=tuple(range(options.seeds)),
         figures=tuple(figures),
         tables=tuple(tables),
         origin=began,
+        notes=(f"{len(done)} simulations, {minutes:.0f} processor minutes, sources {', '.join(sources)}.",),
         data=data,
     )
     finish(report, options.output)
 
 
 def _short(run: Run) -> dict[str, object]:
-    """A run without its sizes round by round."""
+    """A run with some forty of its rounds, without their sizes."""
     found = msgspec.to_builtins(run)
-    for moment in found["findings"]["moments"]:
-        del moment["sizes"]
+    moments = found["findings"]["moments"]
+    found["findings"]["moments"] = [
+        {name: value for name, value in moment.items() if name != "sizes"}
+        for moment in moments[:: max(1, len(moments) // 40)]
+    ]
     return found
 
 

@@ -1,8 +1,10 @@
 """A network in a box: the same again from its seed, and no lie gets far in it."""
 
 import os
+import random
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import cache
 
 import msgspec
@@ -11,9 +13,12 @@ import trio
 
 from eqmesh import EqmeshError
 from evaluator.objectives import directions
+from genome import Genome
 from genome.pareto import nondominated
 from node.errors import SettingsError
-from node.simulate import ATTACKS, Findings, Setup, simulate
+from node.mesh import intake
+from node.protocol import claims, trust
+from node.simulate import ATTACKS, Findings, Setup, box, simulate
 from node.simulate.chain import chain, follow, leaf_of, start, weights_of
 from node.simulate.clock import run_seeded
 from node.simulate.synthetic import SYNTHETIC
@@ -62,8 +67,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
 
 
 def test_another_seed_gives_something_else() -> None:
-    one, other = found(4, 12), found(4, 12, seed=1)
-    assert one.moments != other.moments
+    assert found(1, 12).moments != found(1, 12, seed=1).moments
 
 
 def test_honest_nodes_confirm_what_others_found_and_ban_nobody() -> None:
@@ -81,6 +85,7 @@ def test_together_they_get_further_than_one_alone() -> None:
     assert found(4, 12).hypervolume_end > found(1, 12).hypervolume_end
 
 
+@pytest.mark.slow
 def test_no_false_row_is_confirmed_and_liars_are_banned() -> None:
     mixed = found(10, 40, 0.3)
     assert mixed.claims > 50
@@ -94,14 +99,15 @@ def test_no_false_row_is_confirmed_and_liars_are_banned() -> None:
 
 @pytest.mark.parametrize("attack", [attack for attack in ATTACKS if attack not in ("all", "sleeper")])
 def test_each_attack_runs_and_confirms_nothing_false(attack: str) -> None:
-    attacked = found(6, 8, 0.34, attack)
+    attacked = found(5, 6, 0.4, attack)
     assert attacked.false_share.max == 0.0
     assert attacked.wrong_bans == 0.0
     assert attacked.confirmations > 0
     if attack in ("inflate", "collude", "copy"):
         assert attacked.rounds_to_ban.never < 1.0
-    if attack in ("slander", "lazy", "bomb", "flood"):
-        assert attacked.liar_identities == 2
+    if attack != "sleeper":
+        # Each of them has lied, in its own way: the pairs that are waited for are those of liars who have.
+        assert attacked.rounds_to_ban.median is not None
 
 
 def test_half_of_the_messages_may_be_lost() -> None:
@@ -111,21 +117,38 @@ def test_half_of_the_messages_may_be_lost() -> None:
 
 
 def test_a_divided_network_grows_together_again() -> None:
-    healed = found(6, 14, split=(3, 8))
+    healed = found(4, 12, split=(3, 7))
     claims = {moment.round: moment.sizes["records"] for moment in healed.moments}
-    assert claims[14] > claims[8]
+    assert claims[12] > claims[7]
     assert healed.hypervolume_least > 0.95 * healed.hypervolume_end
 
 
 def test_nodes_come_and_go_and_go_on_from_their_stores() -> None:
-    churned = found(6, 12, churn=0.34, away_rounds=3)
+    churned = found(6, 13, churn=0.34, away_rounds=3)
     assert {moment.present for moment in churned.moments} == {4, 6}
     assert churned.moments[-1].present == 6
     assert churned.wrong_bans == churned.false_share.max == 0.0
     assert churned.confirmations > 20
 
 
+def test_a_task_of_ones_own_without_an_accuracy_is_lied_about_too() -> None:
+    lied = found(4, 8, 0.5, "inflate", task="zdt1")
+    assert lied.rounds_to_ban.median is not None
+    assert lied.rounds_to_ban.never < 1.0
+    assert lied.false_share.max == 0.0
+    assert lied.confirmations > 0
+    assert not lied.reference
+
+
 # Its parts
+
+
+def test_what_is_remembered_changes_nothing_and_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (claims.signed_by, intake.valid_leaves, trust.committee, Genome.__dict__["decode"])
+    with_memory = found(3, 3)
+    assert (claims.signed_by, intake.valid_leaves, trust.committee, Genome.__dict__["decode"]) == before
+    monkeypatch.setattr(box, "remembering", nullcontext)
+    assert simulate(Setup(nodes=3, rounds=3)) == with_memory
 
 
 def test_the_scheduler_is_seeded_and_restored() -> None:
@@ -172,7 +195,7 @@ def test_a_chain_replays_where_it_is_honest_and_nowhere_else() -> None:
 
 def test_the_reference_front_of_the_synthetic_task_is_not_dominated_by_any_of_many_genomes() -> None:
     front = SYNTHETIC.reference_front()
-    rng = run_seeded_stream()
+    rng = random.Random(5)
     rows = [
         SYNTHETIC.expected({gene.name: rng.choice(gene.table) for gene in SYNTHETIC.space.genes})
         for _ in range(3000)
@@ -181,19 +204,13 @@ def test_the_reference_front_of_the_synthetic_task_is_not_dominated_by_any_of_ma
     assert set(range(len(front))) <= set(best)
 
 
-def run_seeded_stream():  # type: ignore[no-untyped-def]
-    import random
-
-    return random.Random(5)
-
-
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        ({"nodes": 0}, "--nodes expects 1 to 1000, got 0"),
+        ({"nodes": 0}, "nodes expects 1 to 1000, got 0"),
         ({"liars": 1.0}, "expects an honest node"),
-        ({"loss": 1.5}, "--loss expects a share from 0 to 1, got 1.5"),
-        ({"attack": "bribe"}, "--attack expects one of inflate"),
+        ({"loss": 1.5}, "loss expects a share from 0 to 1, got 1.5"),
+        ({"attack": "bribe"}, "attack expects one of inflate"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(fields: dict[str, object], match: str) -> None:
