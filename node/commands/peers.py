@@ -148,7 +148,8 @@ def ban(
     if chosen == me():
         raise NotFoundError(f"{chosen} is this node itself, which cannot be banned. Name another peer.")
     order = _order(control.Ban, peer=chosen, days=days, reason=reason)
-    _give(path, order, f"{chosen} is banned for {days:g} days", json=json)
+    plural = "" if days == 1 else "s"
+    _give(path, order, f"{chosen} is banned for {days:g} day{plural}", json=json)
 
 
 def unban(peer: PeerName, /, *, store: StorePath = None, json: Json = False) -> None:

@@ -1,5 +1,6 @@
 """docs/results.md says what the committed reports say, and every benchmark runs."""
 
+import importlib.util
 import json
 import os
 import re
@@ -23,7 +24,15 @@ SCRIPTS = (
     "settle",
     "population",
     "exact",
+    "fuzz",
+    "mesh",
 )
+ON_SOCKETS = ("blob", "gossip", "idle", "pair")
+NO_SOCKETS = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("libp2p") is None, reason="libp2p (extra `mesh`) is not installed"
+    )
+]
 
 
 def report_of(**changes: object) -> Report:
@@ -83,7 +92,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    "script", [*SCRIPTS, *(pytest.param(name, marks=[pytest.mark.live, *NO_SOCKETS]) for name in ON_SOCKETS)]
+)
 def test_a_benchmark_runs_and_writes_its_report(script: str, state: Path, tmp_path: Path) -> None:
     output = tmp_path / "report.json"
     found = subprocess.run(
