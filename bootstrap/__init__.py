@@ -1,1 +1,1 @@
-"""Joining and seeding a network. Empty until there is a mesh to join."""
+"""The commands that make this machine a peer of a mesh, and whom a node calls first."""

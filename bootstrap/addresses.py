@@ -1,12 +1,13 @@
-"""Where a node's list of met peers is kept, beside its store, and whom a node calls first."""
+"""Where a node's list of met peers is kept, beside its store, whom a node calls first, and where it can be called."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from bootstrap.peers import AddressError, merge, parse, read, starting, write
+from bootstrap.peers import AddressError, merge, parse, peer_of, reachable, read, starting, write
+from node.commands.doctor import bind_refusal
 from node.settings import Settings
 
-__all__ = ["book_of", "first_calls", "save"]
+__all__ = ["book_of", "check_own", "first_calls", "save"]
 
 _MOST_SAVED = 256
 
@@ -16,12 +17,36 @@ def book_of(store: Path) -> Path:
     return store.with_name(f"{store.name}.peers")
 
 
-def first_calls(settings: Settings, named: Iterable[str] = ()) -> tuple[str, ...]:
+def check_own(settings: Settings) -> None:
+    """Raise AddressError where a node could not listen, or others could not call it, at the addresses of the settings.
+
+    Asked before anything is opened, so that a port in use leaves nothing behind.
+    """
+    for address in settings.listen:
+        why = bind_refusal(address)
+        if why:
+            raise AddressError(
+                f"cannot listen at {address}: {why} Name another --listen, or stop who holds it."
+            )
+    for address in settings.advertise:
+        try:
+            reachable(address)
+        except AddressError as error:
+            raise AddressError(f"--advertise: {error}") from error
+
+
+def first_calls(settings: Settings, me: str | None) -> tuple[str, ...]:
     """Whom to call first: named by the user, met before, and, unless switched off, those that come with the program.
 
-    Raises AddressError for an address that is none.
+    `me` is the own peer id, if there is one yet. Raises AddressError for an address that is none, or is this node's.
     """
-    wanted = merge([parse(address) for address in (*named, *settings.join)])
+    wanted = merge([parse(address) for address in settings.join])
+    for address in wanted:
+        if peer_of(address) == me:
+            raise AddressError(
+                f"a peer other than this node was expected, got {address}: its key is this node's own. Two nodes must "
+                "not share one: give each an EQMESH_STATE_DIR."
+            )
     book = book_of(Path(settings.store))
     try:
         saved = read(book.read_text(encoding="utf-8")) if book.exists() else ()
@@ -29,6 +54,8 @@ def first_calls(settings: Settings, named: Iterable[str] = ()) -> tuple[str, ...
         raise AddressError(
             f"{book} must hold addresses of peers, one a line: {error} Correct or delete it."
         ) from error
+    # Two nodes that shared a key once have saved each other.
+    saved = tuple(address for address in saved if peer_of(address) != me)
     return starting(wanted, saved, built_in=settings.built_in)
 
 

@@ -13,8 +13,9 @@ import trio
 from cyclopts import Parameter
 
 from bootstrap import seed as seeds
-from bootstrap.addresses import first_calls, save
+from bootstrap.addresses import check_own, first_calls, save
 from node import output
+from node.commands.peers import me
 from node.commands.search import SearchFlags
 from node.errors import NodeError
 from node.keyfile import load_or_make
@@ -156,7 +157,8 @@ def bootstrap(
 
 
 def _run(settings: Settings) -> SearchState:
-    known = first_calls(settings)
+    known = first_calls(settings, me())
+    check_own(settings)
     identity = load_or_make(identity_path())
     log = node_log()
     store = Path(settings.store)
@@ -172,7 +174,10 @@ def _run(settings: Settings) -> SearchState:
             addresses=" ".join(_full(status.addresses, transport.me)),
             trouble=status.trouble,
         )
-        save(store, _known(transport))
+        try:
+            save(store, _known(transport))
+        except OSError as error:
+            log("peers.unsaved", error=error.strerror)  # a node goes on without the list
 
     log("node.starts", peer=identity.peer, store=str(store), task=settings.task, calls=len(known))
     membership = Membership(identity=identity, make_transport=make, now=wall_clock, told=told, log=log)
@@ -181,7 +186,8 @@ def _run(settings: Settings) -> SearchState:
 
 
 async def _bootstrap(settings: Settings) -> bool:
-    known = first_calls(settings)
+    known = first_calls(settings, me())
+    check_own(settings)
     identity = load_or_make(identity_path())
     transport = _transport(
         settings, identity.seed, known, dht.validator(wall_clock), dht.selector(wall_clock)
@@ -190,10 +196,10 @@ async def _bootstrap(settings: Settings) -> bool:
     shown: set[str] = set()
 
     def told(status: Status) -> None:
-        for address in _full(status.addresses, identity.peer):
-            if address not in shown:
-                shown.add(address)
-                output.write(address)
+        fresh = [address for address in _full(status.addresses, identity.peer) if address not in shown]
+        if fresh:
+            shown.update(fresh)
+            output.write("\n".join(fresh))
         log("mesh.status", reachability=status.reachability, peers=len(status.peers), trouble=status.trouble)
 
     async with trio.open_nursery() as nursery:

@@ -22,6 +22,7 @@ __all__ = [
     "parse",
     "peer_of",
     "prefix_of",
+    "reachable",
     "read",
     "starting",
     "write",
@@ -33,6 +34,7 @@ BUILT_IN: tuple[str, ...] = ()
 _MOST = 1024
 _MOST_CHARACTERS = 256
 _SHAPE = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/\s]+)/tcp/([1-9][0-9]{0,4})/p2p/([1-9A-HJ-NP-Za-km-z]+)")
+_PLACE = re.compile(r"/(ip4|ip6|dns|dns4|dns6)/([^/\s]+)/tcp/([1-9][0-9]{0,4})")
 _NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 
 
@@ -52,13 +54,28 @@ def parse(text: str) -> str:
             f"an address such as /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo... was expected, got {text[:80]!r}."
         )
     kind, host, port, peer = found.groups()
-    if int(port) > 65535:
-        raise AddressError(f"a port lies in [1, 65535], got {port} in {text!r}.")
+    place = _place(kind, host, port, text)
     try:
         key_of(peer)
     except ProtocolError as error:
         raise AddressError(f"{text!r} does not end in a peer id: {error}") from error
-    return f"/{kind}/{_host(kind, host, text)}/tcp/{port}/p2p/{peer}"
+    return f"{place}/p2p/{peer}"
+
+
+def reachable(text: str) -> str:
+    """The address of a place where others can call, without a peer id, in one spelling. Raises AddressError."""
+    text = text.strip()
+    found = _PLACE.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
+    if found is None:
+        raise AddressError(f"an address such as /ip4/203.0.113.7/tcp/4001 was expected, got {text[:80]!r}.")
+    kind, host, port = found.groups()
+    return _place(kind, host, port, text)
+
+
+def _place(kind: str, host: str, port: str, text: str) -> str:
+    if int(port) > 65535:
+        raise AddressError(f"a port lies in [1, 65535], got {port} in {text!r}.")
+    return f"/{kind}/{_host(kind, host, text)}/tcp/{port}"
 
 
 def _host(kind: str, host: str, text: str) -> str:

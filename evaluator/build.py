@@ -10,7 +10,6 @@ from genome import Value
 from kernels import (
     BackpropLearner,
     EqpropLearner,
-    Learner,
     OptimizerSettings,
     Relaxation,
     Rule,
@@ -88,18 +87,20 @@ def build(
     arithmetic: Arithmetic,
     backend: str,
     parameters: "Mapping[str, NDArray[np.generic]] | None" = None,
-) -> Learner:
+) -> EqpropLearner | BackpropLearner:
     """A network with its first weights, ready to train. `seed` is 32 bytes (`jobs.stream_key`).
 
     `parameters` replace the weights that are drawn from the seed; the class exact-1 brings them onto its grid.
-    Raises kernels.KernelError where the arithmetic class cannot do what the genes ask, or parameters do not fit.
+    Raises kernels.KernelError where backend or arithmetic class cannot do what is asked, or parameters do not fit.
     """
     topology = topology_of(values, inputs=inputs, classes=classes)
     if parameters is None:
         parameters = initial_parameters(topology, seed=seed, gain=float(values.get("gain", 1.0)))
     batch, optimizer = int(values["batch"]), optimizer_of(values)
     if values["credit"] == "backprop":
-        return BackpropLearner(topology, parameters, optimizer, batch=batch, arithmetic=arithmetic)
+        return BackpropLearner(
+            topology, parameters, optimizer, batch=batch, arithmetic=arithmetic, backend=backend
+        )
     return EqpropLearner(
         topology, parameters, rule_of(values), optimizer, batch=batch, arithmetic=arithmetic, backend=backend
     )

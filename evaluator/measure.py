@@ -139,7 +139,7 @@ def run_network(
         tier=job.tier,
         seed=job.seed,
         arithmetic=job.arithmetic,
-        backend=learner.backend if isinstance(learner, EqpropLearner) else "torch-cpu",
+        backend=learner.backend,
         purpose=job.purpose,
         split=job.split,
         objectives=objectives,

@@ -33,7 +33,8 @@ from evaluator.spaces import resolve_space
 from evaluator.tasks import DatasetTask, FunctionTask, Task, Tier, resolve, task_id
 from evaluator.verification import replay_network, weigh
 from genome import Genome, GenomeError
-from kernels import DivergedError, KernelError, choose_backend
+from kernels import DivergedError, KernelError
+from kernels.backend import backend_table
 
 __all__ = ["calibrated", "ready", "run"]
 
@@ -42,8 +43,7 @@ torch.set_num_threads(1)
 
 def ready() -> Ready:
     """This process and the versions that its arithmetic depends on."""
-    chosen, refusals = choose_backend("auto")
-    return Ready(pid=os.getpid(), versions=_versions(), backends={chosen.name: "", **refusals})
+    return Ready(pid=os.getpid(), versions=_versions(), backends=backend_table())
 
 
 def calibrated(request: Calibrate) -> Calibrated:

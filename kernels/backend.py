@@ -1,23 +1,44 @@
-"""Backends: who does the arithmetic, and why the others were refused."""
+"""Backends: who does the arithmetic, found by launching something, and why the others were refused."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from kernels.backends.probe import (
+    PROBE_DEADLINE_S,
+    answer,
+    probe_cupy,
+    probe_numpy,
+    probe_torch_cpu,
+    probe_torch_cuda,
+    probe_triton,
+)
 from kernels.errors import KernelError
 from kernels.learner import Array, Learner
 from kernels.rules import ARITHMETIC, ArithmeticName, OptimizerSettings, Rule
 from kernels.topology import Topology
 
-__all__ = ["Backend", "choose_backend"]
+__all__ = ["Backend", "Backends", "backend_table", "choose_backend"]
+
+NO_LEARNER = "no learner of this backend yet"
 
 
 class Backend(Protocol):
-    """Makes learners of Equilibrium Propagation."""
+    """Makes learners of Equilibrium Propagation; `deadline_s` bounds its probe, None where nothing can hang."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name by which it is asked for, and which stands in outcomes."""
 
-    def refusal(self, arithmetic: ArithmeticName) -> str | None:
-        """Return why this backend cannot serve here, or None."""
+    @property
+    def deadline_s(self) -> float | None:
+        """The seconds after which its probe counts as unanswered."""
+
+    def probe(self) -> str | None:
+        """Launch something trivial; return why this machine cannot, or None."""
+
+    def lack(self, arithmetic: ArithmeticName) -> str | None:
+        """Return why it could not serve this arithmetic class on any machine, or None."""
 
     def learner(
         self,
@@ -32,13 +53,80 @@ class Backend(Protocol):
         """Return a learner of one network."""
 
 
+@dataclass(frozen=True)
+class Kernels:
+    """A backend that has kernels, and no learner that would use them."""
+
+    name: str
+    launch: Callable[[], str | None]
+    deadline_s: float | None = PROBE_DEADLINE_S
+
+    def probe(self) -> str | None:
+        """Launch a kernel that stores one number."""
+        return self.launch()
+
+    def lack(self, arithmetic: ArithmeticName) -> str | None:  # noqa: ARG002
+        """Lacks a learner, whatever the class."""
+        return NO_LEARNER
+
+    def learner(
+        self,
+        topology: Topology,  # noqa: ARG002
+        parameters: Mapping[str, Array],  # noqa: ARG002
+        rule: Rule,  # noqa: ARG002
+        optimizer: OptimizerSettings,  # noqa: ARG002
+        *,
+        batch: int,  # noqa: ARG002
+        arithmetic: ArithmeticName,  # noqa: ARG002
+    ) -> Learner:
+        """Raise KernelError: `lack` has refused before."""
+        raise KernelError(f"{self.name}: {NO_LEARNER}. Choose 'auto'.")
+
+
+@dataclass(frozen=True)
+class TorchCuda:
+    """The engine of torch on a CUDA device."""
+
+    name: str = "torch-cuda"
+    deadline_s: float | None = PROBE_DEADLINE_S
+
+    def probe(self) -> str | None:
+        """Multiply two matrices on the device."""
+        return probe_torch_cuda()
+
+    def lack(self, arithmetic: ArithmeticName) -> str | None:
+        """Lacks exact-1, which steps its parameters through NumPy on the CPU."""
+        return "exact-1 steps its parameters on the CPU" if arithmetic == "exact-1" else None
+
+    def learner(
+        self,
+        topology: Topology,
+        parameters: Mapping[str, Array],
+        rule: Rule,
+        optimizer: OptimizerSettings,
+        *,
+        batch: int,
+        arithmetic: ArithmeticName,
+    ) -> Learner:
+        """Return a learner of one network."""
+        from kernels.backends.cuda import CudaLearner  # noqa: PLC0415
+
+        return CudaLearner(topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic)
+
+
+@dataclass(frozen=True)
 class TorchCpu:
     """The fast backend of the CPU."""
 
-    name = "torch-cpu"
+    name: str = "torch-cpu"
+    deadline_s: float | None = None
 
-    def refusal(self, arithmetic: ArithmeticName) -> str | None:  # noqa: ARG002
-        """Never refuses: every arithmetic class runs on the CPU."""
+    def probe(self) -> str | None:
+        """Multiply two matrices."""
+        return probe_torch_cpu()
+
+    def lack(self, arithmetic: ArithmeticName) -> str | None:  # noqa: ARG002
+        """Lacks nothing: every arithmetic class runs on the CPU."""
         return None
 
     def learner(
@@ -57,13 +145,19 @@ class TorchCpu:
         return TorchLearner(topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic)
 
 
+@dataclass(frozen=True)
 class ReferenceCpu:
     """The arbiter: float64 NumPy, slow, for comparison."""
 
-    name = "reference"
+    name: str = "reference"
+    deadline_s: float | None = None
 
-    def refusal(self, arithmetic: ArithmeticName) -> str | None:
-        """Refuse exact-1 and bf16, which the arbiter does not imitate: it is float64 throughout."""
+    def probe(self) -> str | None:
+        """Multiply two matrices."""
+        return probe_numpy()
+
+    def lack(self, arithmetic: ArithmeticName) -> str | None:
+        """Lacks exact-1 and bf16, which the arbiter does not imitate: it is float64 throughout."""
         return None if arithmetic == "fp32" else f"it computes in float64 and has no {arithmetic}"
 
     def learner(
@@ -82,31 +176,81 @@ class ReferenceCpu:
         return ReferenceLearner(topology, parameters, rule, optimizer, batch=batch)
 
 
-# In order of preference.
-BACKENDS: tuple[Backend, ...] = (TorchCpu(), ReferenceCpu())
+class Backends:
+    """Backends in order of preference, each of which is probed at most once, when its answer is first needed."""
+
+    def __init__(self, members: Sequence[Backend]) -> None:
+        self._members = tuple(members)
+        self._answers: dict[str, str | None] = {}
+
+    def _machine(self, backend: Backend) -> str | None:
+        if backend.name not in self._answers:
+            self._answers[backend.name] = answer(backend.probe, backend.deadline_s)
+        return self._answers[backend.name]
+
+    def _refusal(self, backend: Backend, arithmetic: ArithmeticName) -> str | None:
+        reasons = (self._machine(backend), backend.lack(arithmetic))
+        return "; ".join(why for why in reasons if why) or None
+
+    def table(self, arithmetic: ArithmeticName = "fp32") -> dict[str, str]:
+        """Return for each backend, in order of preference, why it cannot be used; empty where it can."""
+        return {backend.name: self._refusal(backend, arithmetic) or "" for backend in self._members}
+
+    def choose(self, name: str, arithmetic: ArithmeticName) -> tuple[Backend, dict[str, str]]:
+        """Return the backend that serves and, by name, why each other one was refused; see `choose_backend`."""
+        if arithmetic not in ARITHMETIC:
+            raise KernelError(f"arithmetic must be one of {', '.join(ARITHMETIC)}, got {arithmetic!r}.")
+        names = [backend.name for backend in self._members]
+        if name not in ("auto", *names):
+            raise KernelError(f"backend must be auto or one of {', '.join(names)}, got {name!r}.")
+        chosen: Backend | None = None
+        refusals: dict[str, str] = {}
+        for backend in self._members:
+            if name == backend.name:
+                why = self._refusal(backend, arithmetic)
+            else:
+                # Nobody is asked to launch what would not be taken: packages are large, and so is a device's context.
+                why = backend.lack(arithmetic) or _passed_over(name, chosen) or self._machine(backend)
+            if why is None:
+                chosen = backend
+            else:
+                refusals[backend.name] = why
+        if chosen is None:
+            reasons = refusals if name == "auto" else {name: refusals[name]}
+            told = "; ".join(f"{each}: {why}" for each, why in reasons.items())
+            raise KernelError(
+                f"no backend {name!r} serves {arithmetic!r} here ({told}). Choose 'auto' or another."
+            )
+        return chosen, refusals
+
+
+def _passed_over(name: str, chosen: Backend | None) -> str | None:
+    if name != "auto":
+        return f"{name!r} was asked for"
+    return None if chosen is None else f"{chosen.name} comes first"
+
+
+_HERE = Backends(
+    (
+        Kernels("triton", probe_triton),
+        Kernels("cupy", probe_cupy),
+        TorchCuda(),
+        TorchCpu(),
+        ReferenceCpu(),
+    )
+)
 
 
 def choose_backend(name: str = "auto", arithmetic: ArithmeticName = "fp32") -> tuple[Backend, dict[str, str]]:
     """Return the backend that serves and, by name, why each other one was refused.
 
-    `name` is "auto" or a backend's name. Raises KernelError for a name that is unknown or cannot serve.
+    `name` is "auto" or a backend's name: the first that runs here, or that one. A backend is asked to launch something
+    trivial, once a process, unless another was asked for or comes first, or it could not serve the class anyway.
+    Raises KernelError for a name that is unknown or cannot serve.
     """
-    if arithmetic not in ARITHMETIC:
-        raise KernelError(f"arithmetic must be one of {', '.join(ARITHMETIC)}, got {arithmetic!r}.")
-    chosen: Backend | None = None
-    refusals: dict[str, str] = {}
-    for backend in BACKENDS:
-        why = backend.refusal(arithmetic)
-        if why is None and name not in ("auto", backend.name):
-            why = f"{name!r} was asked for"
-        if why is None and chosen is not None:
-            why = f"{chosen.name} comes first"
-        if why is None:
-            chosen = backend
-        else:
-            refusals[backend.name] = why
-    if chosen is None:
-        raise KernelError(
-            f"no backend {name!r} serves {arithmetic!r}: {refusals}. Choose 'auto' or one of these."
-        )
-    return chosen, refusals
+    return _HERE.choose(name, arithmetic)
+
+
+def backend_table(arithmetic: ArithmeticName = "fp32") -> dict[str, str]:
+    """Return for each backend why it cannot be used on this machine; empty where it can. The best comes first."""
+    return _HERE.table(arithmetic)

@@ -28,6 +28,8 @@ from kernels.topology import Topology, bias_name, weight_name
 
 __all__ = ["BackpropLearner"]
 
+BACKEND = "torch-cpu"
+
 
 class Pass:
     """The buffers of one batch size, and both passes over them written down once.
@@ -108,7 +110,8 @@ class Pass:
 class BackpropLearner:
     """A feed-forward ReLU network that learns by backpropagation of the cross-entropy or the squared error.
 
-    Its `Topology` means: hidden layers are ReLU (`clip` is not read), the output is linear.
+    Its `Topology` means: hidden layers are ReLU (`clip` is not read), the output is linear. It runs on torch-cpu, which
+    `backend` says; raises KernelError where another one is asked for.
     """
 
     def __init__(
@@ -119,7 +122,13 @@ class BackpropLearner:
         *,
         batch: int,
         arithmetic: ArithmeticName = "fp32",
+        backend: str = "auto",
     ) -> None:
+        if backend not in ("auto", BACKEND):
+            raise KernelError(
+                f"backpropagation runs on {BACKEND} alone, got {backend!r}. Use that, or 'auto'."
+            )
+        self.backend = BACKEND
         check_learner(topology, parameters, batch=batch, arithmetic=arithmetic)
         if arithmetic == "exact-1":
             raise KernelError("exact-1 is for Equilibrium Propagation; backpropagation runs in fp32 or bf16.")

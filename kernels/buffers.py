@@ -1,17 +1,26 @@
-"""Buffers by number of samples, and reading any number of samples through buffers of one size."""
+"""Where buffers lie, buffers by number of samples, and reading any number of samples through buffers of one size."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["CHUNK", "BySize", "in_chunks"]
+__all__ = ["CHUNK", "BySize", "in_chunks", "placed_on"]
 
 # Predictions are made for so many samples at a time.
 CHUNK = 256
 
 T = TypeVar("T")
+
+
+def placed_on(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which torch makes its arrays on `device`.
+
+    On the CPU it does nothing: torch's own would slow each call inside.
+    """
+    return nullcontext() if device.type == "cpu" else device
 
 
 class BySize(Generic[T]):

@@ -1,4 +1,7 @@
-"""Equilibrium Propagation with torch, for one network or P side by side: no autograd, no new memory."""
+"""Equilibrium Propagation with torch, for one network or P side by side: no autograd, no new memory.
+
+Data come from the host and scores go back to it; all else stays on the device of the engine.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kernels.arithmetic import Arithmetic, Bfloat16, run
-from kernels.buffers import CHUNK, BySize, in_chunks
+from kernels.buffers import CHUNK, BySize, in_chunks, placed_on
 from kernels.contrast import distance
 from kernels.elementwise import ElementwiseAdam, WeightGrid
 from kernels.errors import KernelError
@@ -31,6 +34,8 @@ class Engine:
     """Trains and reads networks of one topology; `values`, `rules` and `settings` have one entry for each.
 
     `population` None stands for one network whose arrays have no population axis. Arrays are torch tensors here.
+    `device` is where they lie: any of torch's for one network in fp32 or bf16; raises KernelError for another than the
+    CPU in exact-1 and for a population, whose optimizers step through NumPy.
     """
 
     def __init__(
@@ -43,7 +48,10 @@ class Engine:
         batch: int,
         arithmetic: ArithmeticName,
         population: int | None,
+        device: str | torch.device = "cpu",
     ) -> None:
+        self.device = torch.device(device)
+        check_device(self.device, arithmetic, population)
         for rule in rules:
             rule.check(topology)
         for network in values:
@@ -54,12 +62,18 @@ class Engine:
             topology = replace(topology, clip=grid_clip(topology.clip))
         self.topology = topology
         self.batch = batch
-        self.arithmetic = CLASSES[arithmetic](population)
-        self.parameters = Parameters(topology, self.arithmetic, values)
         self._rules = rules
         self._grid = grid
+        self.steps = 0
+        self.arithmetic = CLASSES[arithmetic](population)
+        with placed_on(self.device):
+            self._allocate(values, settings)
+
+    def _allocate(self, values: Sequence[Mapping[str, Array]], settings: Sequence[OptimizerSettings]) -> None:
+        topology, grid = self.topology, self._grid
+        self.parameters = Parameters(topology, self.arithmetic, values)
         self._regrid()
-        units = [1.0 / (distance(rule) * batch) for rule in rules]
+        units = [1.0 / (distance(rule) * self.batch) for rule in self._rules]
         self._optimizers = make_optimizers(self.parameters, settings, units=units, grid=grid)
         self._caps = []
         if settings[0].spectral_cap is not None:
@@ -67,8 +81,7 @@ class Engine:
             recurrent = [self.parameters.views[weight_name(*edge)].value for edge in topology.recurrent]
             self._caps = [make_cap(weight, caps) for weight in recurrent]
         self._refresh = self.arithmetic.refresh(self.parameters.flat)
-        self._workspaces = BySize(self._make_workspace, batch)
-        self.steps = 0
+        self._workspaces = BySize(self._make_workspace, self.batch)
         self._bias_gradient = self.parameters.gradient[..., self.parameters.bias_start :]
         self._health = torch.zeros(self.arithmetic.lead, dtype=self.arithmetic.dtype)
 
@@ -81,14 +94,15 @@ class Engine:
         return self._workspaces[rows]
 
     def _make_workspace(self, rows: int) -> Workspace:
-        return Workspace(
-            self.topology,
-            self.arithmetic,
-            self.parameters.views,
-            self.parameters.gradient_views,
-            self._rules,
-            rows,
-        )
+        with placed_on(self.device):
+            return Workspace(
+                self.topology,
+                self.arithmetic,
+                self.parameters.views,
+                self.parameters.gradient_views,
+                self._rules,
+                rows,
+            )
 
     @torch.inference_mode()
     def step(
@@ -111,15 +125,17 @@ class Engine:
             self.parameters.gradient.mul_(self.batch / rows)
         for optimizer in self._optimizers:
             optimizer.update(scale)
-        for cap in self._caps:
-            cap.apply()
+        if self._caps:
+            with placed_on(self.device):
+                for cap in self._caps:
+                    cap.apply()
         run(self._refresh)
         self.steps += 1
         return free, nudged, torch.sum(self._bias_gradient, dim=-1, out=self._health)
 
     @torch.inference_mode()
     def scores(self, x: Tensor) -> Tensor:
-        """Return the scores ([P,] n, classes) of the free phase for `x` ([P,] n, n_0), any n.
+        """Return the scores ([P,] n, classes) of the free phase for `x` ([P,] n, n_0), any n; both on the host.
 
         Samples settle in chunks of 256; where the phase has a tolerance, those of a chunk stop together.
         """
@@ -131,18 +147,40 @@ class Engine:
             out[..., rows, :] = workspace.scores.mT[..., : rows.stop - rows.start, :]
         return out
 
+    def _held(self) -> list[Tensor]:
+        holders = [*self._optimizers, *self._caps]
+        return [self.parameters.flat.value, *(slot for holder in holders for slot in holder.slots.values())]
+
+    @torch.inference_mode()
+    def adopt(self, other: "Engine") -> None:
+        """Continue where `other` stands: an engine made from the same arguments, on whichever device."""
+        for mine, others in zip(self._held(), other._held(), strict=True):
+            mine.copy_(others)
+        run(self._refresh)
+        self.steps = other.steps
+
     def state(self) -> dict[str, Array]:
-        """Return copies of all that is needed to continue bit for bit."""
+        """Return copies of all that is needed to continue bit for bit, of an engine on the CPU."""
         return read_state(self.parameters, [*self._optimizers, *self._caps], self.steps)
 
     @torch.inference_mode()
     def load(self, state: Mapping[str, Array]) -> None:
-        """Continue from a `state`; raises KernelError for one of another network, optimizer or weight grid."""
+        """Continue on the CPU from a `state`; raises KernelError for one of another network, optimizer or grid."""
         check = None if self._grid is None else self._grid.check
         self.steps = load_state(self.parameters, [*self._optimizers, *self._caps], state, check=check)
         for optimizer in self._optimizers:
             if isinstance(optimizer, ElementwiseAdam):
                 optimizer.distrust()
+
+
+def check_device(device: torch.device, arithmetic: ArithmeticName, population: int | None) -> None:
+    """Raise KernelError where an engine of this kind cannot work on `device`."""
+    if device.type == "cpu" or (arithmetic != "exact-1" and population is None):
+        return
+    asked = "exact-1" if arithmetic == "exact-1" else "a population"
+    raise KernelError(
+        f"{asked} steps its parameters through NumPy, on the CPU, got the device {str(device)!r}. Leave `device` out."
+    )
 
 
 def exact_grid(

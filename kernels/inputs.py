@@ -7,7 +7,7 @@ from torch import Tensor
 from kernels.errors import KernelError
 from kernels.learner import Array, check_labels
 
-__all__ = ["class_tensor", "input_tensor", "one_hot"]
+__all__ = ["class_tensor", "classes_on", "input_tensor", "one_hot"]
 
 
 def _share(array: Array, dtype: type[np.float32] | type[np.int64]) -> Tensor:
@@ -27,6 +27,17 @@ def class_tensor(y: Array, shape: tuple[int, ...]) -> Tensor:
     """Return `y`, classes in an array of `shape`, as an int64 tensor; raises KernelError for another shape."""
     check_labels(y, shape)
     return _share(y, np.int64)
+
+
+def classes_on(device: torch.device, y: Tensor, classes: int) -> Tensor:
+    """Return the class numbers `y` of the host on `device`; raises KernelError unless all lie in [0, `classes`).
+
+    They are checked here because a CUDA device that meets an index out of range serves this process no more.
+    """
+    lowest, highest = int(y.min()), int(y.max())
+    if lowest < 0 or highest >= classes:
+        raise KernelError(f"y must hold classes 0 to {classes - 1}, got {lowest} to {highest}.")
+    return y.to(device)
 
 
 def one_hot(out: Tensor, y: Tensor) -> None:

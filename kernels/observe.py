@@ -55,7 +55,7 @@ def observe(engine: Engine, x: Tensor, y: Tensor) -> Diagnostics:
     free_energy, free_residual, states = watch(
         workspace.free, rule.free, max(rule.free.steps, WATCHED_SWEEPS)
     )
-    trajectory = torch.stack(states).numpy().astype(np.float64)
+    trajectory = torch.stack(states).cpu().numpy().astype(np.float64)
     verdict, period = classify(free_residual, trajectory)
     if not bool(torch.isfinite(engine.parameters.flat.value).all()):
         # A clip may hide it from the states.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kernels.arithmetic import Arithmetic, Op, Signal, run
 from kernels.contrast import Contrast, distance
-from kernels.inputs import one_hot
+from kernels.inputs import classes_on, one_hot
 from kernels.phases import LinearPhase, NudgedPhase, Phase
 from kernels.rules import Rule
 from kernels.settle import Relaxer, Settled, sweep_order
@@ -40,6 +40,8 @@ class Workspace:
         sizes, classes = topology.sizes, topology.sizes[-1]
         self.x = arithmetic.input(batch, sizes[0])
         self.target = arithmetic.zeros(classes, batch)
+        self._device = self.target.device
+        self._away = self._device.type != "cpu"
         self.scores = arithmetic.zeros(classes, batch)
         self.mistake = arithmetic.zeros(classes, batch)
         self._weighted = arithmetic.signal(classes, batch)
@@ -165,7 +167,10 @@ class Workspace:
         return [*operations, partial(torch.sum, weighted.value, dim=-1, out=gradients[bias_name(last)])]
 
     def load(self, x: Tensor, y: Tensor | None) -> None:
-        """Take in a batch: `x` ([P,] batch, n_0) float32, `y` ([P,] batch) class numbers."""
+        """Take in a batch from the host: `x` ([P,] batch, n_0) float32, `y` ([P,] batch) class numbers."""
+        if self._away:
+            x = x.to(self._device)
+            y = y if y is None else classes_on(self._device, y, self.topology.sizes[-1])
         self.arithmetic.take(self.x, x)
         if y is not None:
             one_hot(self.target, y)

@@ -1,7 +1,9 @@
 """`eqmesh`: registers every command by import string, so that only the one that is called is loaded."""
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cyclopts import App
 
@@ -133,12 +135,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = make_app(tokens)(tokens, result_action="return_value")
+        with _ended_alike():
+            code = make_app(tokens)(tokens, result_action="return_value")
     except BaseException as error:
         code = _code_of(error)
         if code is None:
             raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _ended_alike() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, also while it starts and takes no signals itself."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        # Ctrl-C is ignored, in the background of a script for one: SIGTERM must go on ending the process.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _code_of(error: BaseException) -> int | None:

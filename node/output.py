@@ -14,8 +14,9 @@ __all__ = ["interactive", "json_text", "say", "write", "write_json", "write_tabl
 
 
 def write(text: str) -> None:
-    """One result in text, to standard output."""
+    """One result in text, to standard output, at once: a command that goes on may be read through a pipe."""
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()
 
 
 def write_json(document: object) -> None:

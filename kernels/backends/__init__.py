@@ -1,1 +1,1 @@
-"""Backends: the float64 arbiter and what is held against it."""
+"""Backends: the float64 arbiter, what is held against it, and what a machine is asked before one is chosen."""

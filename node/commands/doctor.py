@@ -108,8 +108,10 @@ def _workers() -> Iterator[Finding]:
         yield Finding("worker", "problem", str(error))
         return
     yield Finding("worker", "ok", f"starts within its {settings.worker_memory} MiB")
+    taken = next((name for name, why in backends.items() if not why), None)
     for name, why in backends.items():
-        yield Finding(f"backend {name}", "note" if why else "ok", why or "usable")
+        usable = "usable; `auto` takes it for fp32" if name == taken else "usable"
+        yield Finding(f"backend {name}", "note" if why else "ok", why or usable)
 
 
 def _calibrations() -> Iterator[Finding]:

@@ -80,6 +80,7 @@ class Books:
         self._findings: list[FindingRow] = []
         self._log: list[tuple[str, dict[str, object]]] = []
         self._forget: list[bytes] = []
+        self._elsewhere: dict[bytes, int] = {}  # own claims about other tasks, and when each expires
         self._since_fold = 0
         self._flushing = trio.Lock()
         self.ledger = read_ledger(reader, settings)
@@ -96,6 +97,11 @@ class Books:
             elif row.kind == "setback" and row.genome:
                 self._set_back(row.id, row.genome, row.peer)
         self.values = {claim.hex(): row for claim, row in found.items() if claim.hex() in self.claims}
+        self._elsewhere = {
+            row.id: row.expiry
+            for row in self._reader.signed(kind="claim")
+            if row.peer == self.me and row.task != self.task
+        }
 
     def _place(self, row: SignedRow) -> None:
         self._places[row.peer, row.sequence] = row.id
@@ -197,6 +203,10 @@ class Books:
         """Claims of this node that are held, by id."""
         key = key_of(self.me)
         return {id_: claim for id_, claim in self.claims.items() if claim.peer == key}
+
+    def own_elsewhere(self, now: float) -> set[bytes]:
+        """Ids of this node's claims about other tasks of its store that still hold: it may go back to them."""
+        return {id_ for id_, expiry in self._elsewhere.items() if expiry >= now}
 
     def expire(self, now: float, *, needed: Iterable[str]) -> list[bytes]:
         """Let go of what has expired and, beyond the bound, of the oldest that is not mine or needed; gives the ids."""

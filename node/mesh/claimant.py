@@ -175,7 +175,6 @@ class Claimant:
         return Measurement(
             samples_per_s=found.measured.samples_per_s,
             peak_bytes=found.measured.peak_bytes,
-            calibration_samples_per_s=0.0,
             device=self._device[:128],
         )
 

@@ -3,23 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-import msgspec
-
 from node.mesh.judge import Judge, Values
 
-__all__ = ["Front", "Member"]
+__all__ = ["Front"]
 
 MOST_MEMBERS = 256
 """Rows of each tier that are hosted as parents."""
-
-
-class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: a genome, what ranks it here, and the claim it came with; none for a result of this node."""
-
-    genome: str
-    values: dict[str, float]
-    claim: str | None
-    standing: Literal["confirmed", "provisional"]
 
 
 class Front:
@@ -98,16 +87,3 @@ class Front:
     def genomes(self) -> frozenset[str]:
         """Genomes of own results and confirmed claims; no own result dominates another, nor does a claim."""
         return frozenset(self._own) | {genome for genome, _ in self._confirmed.values()}
-
-    def members(self) -> list[Member]:
-        """The whole front, own rows first, provisional ones last."""
-        rows = [
-            Member(genome=genome, values=dict(row), claim=None, standing="confirmed")
-            for genome, row in self._own.items()
-            if self.stands(genome)
-        ]
-        for claim, (genome, row) in self._confirmed.items():
-            rows.append(Member(genome=genome, values=dict(row), claim=claim, standing="confirmed"))
-        for claim, (genome, row) in self._provisional.items():
-            rows.append(Member(genome=genome, values=dict(row), claim=claim, standing="provisional"))
-        return rows

@@ -20,7 +20,7 @@ from node.mesh.checks import Checker, Finding
 from node.mesh.claimant import Claimant, Signer
 from node.mesh.desk import Desk
 from node.mesh.evidence import EvidenceRoom
-from node.mesh.front import Front, Member
+from node.mesh.front import Front
 from node.mesh.intake import Intake
 from node.mesh.judge import Judge, Values
 from node.mesh.publisher import Publisher
@@ -450,12 +450,14 @@ class Mesh:
         return list(found.values())
 
     def _useless(self) -> list[str]:
-        """Claims in waiting that would not enter any more, and about which nothing is in dispute."""
+        """Claims of this task in waiting that would not enter any more, and about which nothing is in dispute."""
+        task = self._judge.task_id.hex()
         rows = self.front.confirmed_rows()
         return [
             claim
             for claim in self.ledger.pending
-            if not self.ledger.claims[claim].accusers
+            if self.ledger.claims[claim].task == task
+            and not self.ledger.claims[claim].accusers
             and not self.ledger.claims[claim].failures
             and not self.ledger.claims[claim].admitted
             and not (claim in self.books.values and self._judge.enters(self.books.values[claim], rows))
@@ -467,7 +469,7 @@ class Mesh:
         self.books.expire(now, needed=[*held, *self.ledger.pending, *admitted])
         self.books.tidy()
         self._claimed = {claim.genome.hex() for claim in held.values()} | {self._claiming}
-        self.evidence.retain({bytes.fromhex(claim) for claim in held})
+        self.evidence.retain({bytes.fromhex(claim) for claim in held} | self.books.own_elsewhere(now))
         if self.checker is not None:
             self.checker.forget(self.checker.remembered() - self.ledger.claims.keys())
             self.checker.clear(self.ledger.pending)
@@ -675,10 +677,6 @@ class Mesh:
             self.books.log("peer.unbanned", peer=event.peer)
         self._refresh(event.at)
         await self.books.flush()
-
-    def members(self) -> list[Member]:
-        """The front, with the tier of each row."""
-        return self.front.members()
 
     def sizes(self) -> dict[str, int]:
         """How much is in each table and queue: none of them may grow for ever."""

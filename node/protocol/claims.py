@@ -68,14 +68,10 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the claimant's own clock and kernel said: for the curious. It ranks nothing.
-
-    `calibration_samples_per_s` is what its stored calibration predicts for a fixed reference network.
-    """
+    """What the claimant's own clock and kernel said: for the curious. It ranks nothing."""
 
     samples_per_s: Number
     peak_bytes: Count
-    calibration_samples_per_s: Number
     device: Annotated[str, Meta(max_length=128)]
 
 

@@ -22,7 +22,7 @@ Attack = Literal[
     "copy",  # claim what others found, with their weights and states
     "flood",  # claims of ever new identities
     "bomb",  # records that are malformed, stale, of others or of impossible size
-    "all",  # inflate, half of them sleepers, collude, slander, and come back under new identities
+    "all",  # inflate, half of them sleepers, collude, slander, lazy, and come back under new identities
 ]
 ATTACKS: Final[tuple[Attack, ...]] = (
     "inflate",

@@ -38,7 +38,7 @@ def open_writer(path: Path, *, durable: bool = True) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A read-only connection to an existing store. Raises StoreError where there is none."""
+    """A read-only connection to an existing store. Raises StoreError where there is none, or one of an older schema."""
     if not path.is_file():
         raise StoreError(f"there is no store at {path}. Run `eqmesh search` first, or name one with --store.")
     try:
@@ -47,6 +47,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         )
         try:
             _check(connection, path, empty=False)
+            _check_up_to_date(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -82,6 +83,15 @@ def _check(connection: sqlite3.Connection, path: Path, *, empty: bool) -> None:
     if version > newest_schema():
         raise StoreError(
             f"{path} has schema {version}, this eqmesh knows up to {newest_schema()}. Update eqmesh to open it."
+        )
+
+
+def _check_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < newest_schema():
+        raise StoreError(
+            f"{path} has schema {version}, this eqmesh reads schema {newest_schema()}. The next search or node that "
+            "goes on with it brings it up to date."
         )
 
 

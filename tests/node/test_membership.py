@@ -18,7 +18,9 @@ from node.mesh.evidence import Evidence
 from node.protocol.identity import Identity
 from node.schedule import Guest, Schedule
 from node.settings import Settings
+from node.store.beliefs import BeliefWriter
 from node.store.records import Reader
+from node.store.rows import SignedRow
 from node.store.writer import Writer
 from node.transports.base import Status, Transport, TransportError
 from node.transports.memory import MemoryNetwork, MemoryTransport
@@ -111,6 +113,33 @@ async def test_evidence_lies_beside_the_store_and_strays_are_swept(
     assert vault.names() == {kept}
     assert stray not in vault.names()
     assert b"c" * 32 in second.evidence
+
+
+async def test_evidence_for_another_task_outlives_a_run_of_this_one(
+    home: Home, autojump_clock: MockClock
+) -> None:
+    held = SignedRow(
+        id=b"h" * 32,
+        kind="claim",
+        task=b"another task".ljust(32),
+        peer=ME.peer,
+        sequence=1,
+        about=None,
+        genome="67" * 32,
+        expiry=int(clock()) + 100,
+        body=b"what it says is of no matter here",
+        signature=b"s" * 64,
+        received_at=clock(),
+    )
+    BeliefWriter(home.writer).keep(signed=[held])
+    mesh = home.mesh()
+    for claim in (held.id, b"unheard of".ljust(32)):
+        mesh.evidence.add(Evidence(claim=claim, checkpoints=(b"k" * 32,)))
+    mesh.end_round()
+    assert (held.id in mesh.evidence, len(mesh.evidence)) == (True, 1)
+    await trio.sleep(200)
+    mesh.end_round()
+    assert len(mesh.evidence) == 0, "it has expired"
 
 
 async def test_a_file_that_is_no_blob_does_not_keep_a_node_from_starting(

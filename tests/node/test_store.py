@@ -1,7 +1,9 @@
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
 from functools import partial
+from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -11,7 +13,7 @@ from evaluator.jobs import CostLimits, failure_of
 from evaluator.objectives import NETWORK_OBJECTIVES
 from genome import Birth, Genome, preset, preset_birth
 from node.errors import NotFoundError, StoreError
-from node.store.connection import newest_schema
+from node.store.connection import APPLICATION_ID, newest_schema
 from node.store.records import Reader
 from node.store.rows import RunSpec
 from node.store.writer import Writer
@@ -262,3 +264,17 @@ def test_readers_never_see_a_lock_while_the_writer_writes(writer: Writer, path: 
     for thread in threads:
         thread.join()
     assert troubles == []
+
+
+def test_an_older_store_is_not_read_before_it_was_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with contextlib.closing(sqlite3.connect(path)) as made:
+        made.executescript(
+            resources.files("node.store.schema").joinpath("0001.sql").read_text(encoding="utf-8")
+        )
+        made.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+    with pytest.raises(StoreError, match="schema 1"):
+        Reader(path)
+    Writer(path, now=lambda: 0.0).close()
+    with Reader(path) as reader:
+        assert reader.beliefs() == (None, [])

@@ -30,9 +30,7 @@ CLAIM = Claim(
     checkpoint_count=20,
     macs=1e9,
     peak_bytes=1 << 20,
-    measured=Measurement(
-        samples_per_s=1234.5, peak_bytes=1 << 21, calibration_samples_per_s=2345.0, device="a core"
-    ),
+    measured=Measurement(samples_per_s=1234.5, peak_bytes=1 << 21, device="a core"),
     **WHEN,
 )
 ATTESTATION = Attestation(

@@ -63,7 +63,6 @@ def expect_tensor(
         f"one network's part of {name} must span fewer than {2**31} elements, got the strides {tensor.stride()}. Copy "
         "it to contiguous storage.",
     )
-    expect(not tensor.requires_grad, f"{name} must not require a gradient: EP has no graph. Detach it.")
 
 
 def expect_device(tensor: Tensor, *, interpreted: bool) -> torch.device:

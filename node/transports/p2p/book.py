@@ -93,6 +93,11 @@ class AddressBook:
         ]
         return [peer for *_, peer in sorted(waiting)]
 
+    def silent(self) -> int:
+        """How many peers the user named, where none of them answered its last call; else 0."""
+        named = [entry for entry in self._entries.values() if entry.named]
+        return len(named) if all(entry.failures for entry in named) else 0
+
     def known(self) -> tuple[str, ...]:
         """Every address, with /p2p/ID, of a peer that was reached or named, to be saved for the next start."""
         return tuple(

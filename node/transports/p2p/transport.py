@@ -76,7 +76,7 @@ class Libp2p:
         return self._me
 
     def status(self) -> Status:
-        """Addresses, connected peers, reachability, and why the transport is down if it is."""
+        """Addresses, connected peers, reachability, and why the transport is down, or alone, if it is."""
         session = self._session
         if session is None:
             return Status(trouble=self._trouble, lives=self._lives)
@@ -85,8 +85,13 @@ class Libp2p:
         reachability: Reachability = "alone"
         if peers:
             reachability = "reachable" if self._called else "outgoing only"
+        silent = 0 if peers else self._book.silent()
         return Status(
-            addresses=session.addresses(), peers=peers, reachability=reachability, lives=self._lives
+            addresses=session.addresses(),
+            peers=peers,
+            reachability=reachability,
+            trouble=f"no answer from any of {silent} known peers; they are called again" if silent else "",
+            lives=self._lives,
         )
 
     def known(self) -> tuple[str, ...]:
@@ -122,7 +127,7 @@ class Libp2p:
         finally:
             self._handlers = None
             self._session = None
-            self._trouble = "not started"
+            self._trouble = "stopped" if failure is None else str(failure)
         if failure is not None:
             raise failure
 

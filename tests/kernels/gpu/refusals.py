@@ -71,7 +71,6 @@ def layer(device: str) -> None:
     refused("previous", call(change=f(P)))
     refused("takes no step_size", call(activation="linear", step_size=0.5, previous=out))
     refused("at most 128", call(out=f(P, B, 129), base=f(P, 129), below=None, activation="pull", **nudge))
-    refused("gradient", call(base=f(P, N).requires_grad_()))
     refused("empty", call(out=f(P, 0, N)))
 
 
