@@ -34,6 +34,9 @@ yamux.MAX_MESSAGE_SIZE = _FRAME
 class _Stream(yamux.YamuxStream):
     """A stream that grants more once half of its window is used, not after every read."""
 
+    # The library's own; named here for a type checker that does not have the library.
+    _pending_recv_release: int
+
     async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
         self._pending_recv_release += bytes_read
         if 2 * self._pending_recv_release < self.target_recv_window:
