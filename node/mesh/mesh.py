@@ -48,6 +48,7 @@ _QUEUE = 256
 _SOURCES = 64
 _OF_SOURCE = 32
 _MOST_WAITING = 512
+_FIRST_ROUNDS = 12
 _TRIES = 3
 _RETRY_ROUNDS = 5
 _CLAIMS_WEIGHED = 16
@@ -57,13 +58,16 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a node behaves among others. Times in seconds; a unit is the cost of training one genome.
 
     A round of trust ends after `round_units` of own trainings, yet not before `shortest_round_s` nor later than
-    `longest_round_s`. `claim_share` of the own trainings are spent at most on training again what is to be claimed.
+    `longest_round_s`; the first dozen of a new node after `first_rounds_s` at most, since it has no trust to lose yet
+    and nothing to check with until a round has ended. `claim_share` of the own trainings are spent at most on training
+    again what is to be claimed.
     """
 
     trust: TrustSettings = TrustSettings()
     round_units: float = 5.0
     shortest_round_s: float = 2.0
     longest_round_s: float = 30.0
+    first_rounds_s: float = 5.0
     announce_s: float = 1.0
     flush_s: float = 0.5
     meet_s: float = 2.0
@@ -398,7 +402,10 @@ class Mesh:
     async def _rounds(self) -> None:
         while True:
             began = trio.current_time()
-            with trio.move_on_after(self._settings.longest_round_s):
+            longest = self._settings.longest_round_s
+            if self.ledger.round < _FIRST_ROUNDS:
+                longest = min(longest, self._settings.first_rounds_s)
+            with trio.move_on_after(longest):
                 await self._round_due.wait()
                 await trio.sleep_until(began + self._settings.shortest_round_s)
             self._round_due = trio.Event()

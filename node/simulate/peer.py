@@ -40,6 +40,7 @@ _SETTINGS = MeshSettings(
     round_units=10.0,
     shortest_round_s=ROUND_S,
     longest_round_s=ROUND_S,
+    first_rounds_s=ROUND_S,
     # Rounds are long here, so waits are too: what is said in a minute goes out together.
     announce_s=60.0,
     flush_s=300.0,
