@@ -2,18 +2,18 @@
 
 import platform
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
 from node import control
-from node.mesh import FolderVault, Judge, Mesh, MeshSettings, Workbench
+from node.mesh import FolderVault, Judge, Mesh, MeshSettings, Trainings, Workbench
 from node.protocol import dht
 from node.protocol.identity import Identity
 from node.protocol.trust import TrustSettings
-from node.schedule import Guest, Schedule
+from node.schedule import Schedule
 from node.search import Disk
 from node.settings import Settings, identity_path
 from node.store.beliefs import BeliefWriter
@@ -59,10 +59,6 @@ class Membership:
         """The node's part in the mesh of the settings' task; nothing is opened yet."""
         vault = vault_of(writer.path)
         evidence = vault.folder.with_name(f"{vault.folder.name}.index")
-
-        def welcome(confirmed: Sequence[Guest], provisional: Sequence[Guest]) -> None:
-            schedule.host(confirmed, provisional)
-
         mesh = Mesh(
             identity=self.identity,
             transport=self.make_transport(dht.validator(self.now), dht.selector(self.now)),
@@ -79,14 +75,13 @@ class Membership:
             ),
             rng=random.Random(random.SystemRandom().getrandbits(64)),
             now=self.now,
-            task=settings.task,
-            space=settings.space,
-            limits=judge.limits,
-            deadline_s=settings.deadline,
+            trainings=Trainings(
+                judge, task=settings.task, space=settings.space, deadline_s=settings.deadline
+            ),
             spool=spool,
             evidence_file=evidence,
             device=f"{platform.machine()} {platform.system()}",
-            welcome=welcome,
+            welcome=schedule.host,
             shun=schedule.shun,
             log=self.log,
         )

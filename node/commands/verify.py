@@ -19,8 +19,8 @@ from node.commands.claim import ClaimName
 from node.commands.front import spec_of
 from node.commands.options import Json
 from node.errors import NodeError, NotFoundError
+from node.mesh import Trainings
 from node.mesh.books import read_ledger
-from node.mesh.checks import claim_job
 from node.mesh.judge import Judge
 from node.output import say
 from node.protocol import merkle
@@ -28,7 +28,7 @@ from node.protocol.claims import KERNELS, Claim
 from node.protocol.identity import peer_id
 from node.protocol.trust import TrustSettings, inflated
 from node.protocol.wire import decode
-from node.service import cost_limits
+from node.service import judge_of
 from node.settings import Settings, resolve
 from node.store.records import Reader
 from node.store.rows import RunSpec
@@ -190,30 +190,14 @@ def _job(claim: Claim, genome: Genome, spec: RunSpec, settings: Settings) -> tup
     task = resolve_task(spec.task)
     if isinstance(task, DatasetTask):
         task.require()
-    limits = cost_limits(settings)
-    judge = Judge(
-        task,
-        task.tier(spec.tier),
-        resolve_space(spec.space_source, task),
-        arithmetic=spec.arithmetic,
-        limits=limits,
-        calibration=None,
-        objectives=spec.objectives,
-    )
+    judge = judge_of(settings, task, resolve_space(spec.space_source, task), spec, None)
     misfit = judge.misfit(claim)
     if misfit:
         raise VerifyError(
             f"the claim cannot be verified here: {misfit}. Its task's code or data may have changed since."
         )
-    return judge, claim_job(
-        claim,
-        genome,
-        judge,
-        task=spec.task,
-        space=spec.space_source,
-        limits=limits,
-        deadline_s=settings.deadline,
-    )
+    trainings = Trainings(judge, task=spec.task, space=spec.space_source, deadline_s=settings.deadline)
+    return judge, trainings.again(claim, genome)
 
 
 async def _train(job: Job, settings: Settings) -> Result:

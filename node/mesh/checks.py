@@ -10,10 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from evaluator.jobs import (
-    CostLimits,
     Failure,
-    Job,
-    JobArithmetic,
     Outcome,
     Replay,
     Replayed,
@@ -25,11 +22,12 @@ from node.errors import NodeError
 from node.mesh.books import Books
 from node.mesh.desk import Desk
 from node.mesh.intake import commitment_of
-from node.mesh.judge import CHECKPOINTS, Judge
+from node.mesh.judge import Judge
+from node.mesh.trainings import Trainings
 from node.mesh.vault import Vault
 from node.mesh.workbench import Workbench
 from node.protocol import merkle, trust
-from node.protocol.claims import Claim, Leaf, claim_seed, receipted
+from node.protocol.claims import Claim, Leaf, receipted
 from node.protocol.errors import ProtocolError
 from node.protocol.identity import peer_id
 from node.protocol.questions import AskSegment
@@ -37,7 +35,7 @@ from node.protocol.trust import Check, Stage
 from node.store.rows import FindingRow
 from node.transports.base import TransportError
 
-__all__ = ["Checker", "Finding", "MachineError", "claim_job"]
+__all__ = ["Checker", "Finding", "MachineError"]
 
 DRAWN = 3
 """Segments of a replay."""
@@ -88,36 +86,6 @@ def _objection(claim: Claim, done: Replayed) -> str:
     return ""
 
 
-def claim_job(
-    claim: Claim,
-    genome: Genome,
-    judge: Judge,
-    *,
-    task: str,
-    space: str,
-    limits: CostLimits,
-    deadline_s: float,
-) -> Job:
-    """The training that a claim speaks of: whatever is not named by the claim follows from it."""
-    arithmetic: JobArithmetic = claim.arithmetic  # type: ignore[assignment] # `Judge.misfit` has seen to it
-    return Job(
-        number=0,
-        task=task,
-        task_id=judge.task_id.hex(),
-        tier=claim.tier,
-        space=space,
-        genome=genome.canonical(),
-        genome_id=genome.id,
-        seed=claim_seed(claim.genome, claim.peer, claim.task, claim.epoch),
-        arithmetic=arithmetic,
-        purpose="search",
-        checkpoints=CHECKPOINTS,
-        diagnose=False,
-        deadline_s=deadline_s,
-        limits=limits,
-    )
-
-
 class Checker:
     """One check at a time, for one node. Raises MachineError where this machine's data or workers are at fault."""
 
@@ -131,10 +99,7 @@ class Checker:
         vault: Vault,
         workbench: Workbench,
         rng: random.Random,
-        task: str,
-        space: str,
-        limits: CostLimits,
-        deadline_s: float,
+        trainings: Trainings,
     ) -> None:
         self._me = me
         self._judge = judge
@@ -143,10 +108,7 @@ class Checker:
         self._vault = vault
         self._workbench = workbench
         self._rng = rng
-        self._task = task
-        self._space = space
-        self._limits = limits
-        self._deadline_s = deadline_s
+        self._trainings = trainings
         self._shown: dict[str, dict[int, Leaf]] = {}  # by claim: leaves that its claimant has shown
         # By claim, while it may be checked again: its blobs; and path, state and leaf that failed segments start from.
         self._fetched: dict[str, set[bytes]] = {}
@@ -215,17 +177,6 @@ class Checker:
             seconds=seconds,
         )
 
-    def _job(self, claim: Claim, genome: Genome) -> Job:
-        return claim_job(
-            claim,
-            genome,
-            self._judge,
-            task=self._task,
-            space=self._space,
-            limits=self._limits,
-            deadline_s=self._deadline_s,
-        )
-
     # Stage 1
 
     async def _fetch_weights(self, id_: str, claim: Claim) -> None:
@@ -240,7 +191,7 @@ class Checker:
     async def _weigh(self, claim: Claim, genome: Genome) -> Finding:
         if claim.weights is None or claim.predictions is None:
             return Finding(passed=True, detail="no weights to weigh")
-        job = self._job(claim, genome)
+        job = self._trainings.again(claim, genome)
         exact = claim.arithmetic == "exact-1"
         found = await self._workbench.weigh(
             Weigh(
@@ -259,8 +210,8 @@ class Checker:
                 correct=claim.correct,
                 examples=claim.examples,
                 flips_allowed=trust.flips_allowed(claim.examples, exact=exact),
-                deadline_s=self._deadline_s,
-                limits=self._limits,
+                deadline_s=job.deadline_s,
+                limits=job.limits,
             )
         )
         if isinstance(found, Failure):
@@ -367,7 +318,7 @@ class Checker:
         done = await self._workbench.replay(
             Replay(
                 number=0,
-                job=self._job(claim, genome),
+                job=self._trainings.again(claim, genome),
                 segment=segment,
                 state_path=path,
                 state=name,
@@ -426,7 +377,14 @@ class Checker:
     async def _recompute(self, claim: Claim, genome: Genome) -> _Replayed | Finding:
         """A task without networks: its one checkpoint is what the function gives."""
         done = await self._workbench.replay(
-            Replay(number=0, job=self._job(claim, genome), segment=0, state_path=None, state=None, leaf=None)
+            Replay(
+                number=0,
+                job=self._trainings.again(claim, genome),
+                segment=0,
+                state_path=None,
+                state=None,
+                leaf=None,
+            )
         )
         if isinstance(done, Failure):
             return self._failed(done)
@@ -440,7 +398,7 @@ class Checker:
 
     async def _retrain(self, claim: Claim, genome: Genome) -> Finding:
         arithmetic = claim.arithmetic
-        job = msgspec.structs.replace(self._job(claim, genome), seed=self._rng.getrandbits(63))
+        job = msgspec.structs.replace(self._trainings.again(claim, genome), seed=self._rng.getrandbits(63))
         done = await self._workbench.run(job)
         if isinstance(done, Failure):
             return self._failed(done)

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from evaluator.jobs import CostLimits, Failure, Job, Outcome
+import msgspec
+
+from evaluator.jobs import Failure, Outcome
 from genome import Birth as GenomeBirth
 from genome import Genome
 from node.mesh.checks import MachineError
 from node.mesh.evidence import Evidence, EvidenceRoom
-from node.mesh.judge import CHECKPOINTS, Judge
+from node.mesh.judge import Judge
+from node.mesh.trainings import Trainings
 from node.mesh.vault import Vault
 from node.mesh.workbench import Workbench
 from node.protocol import merkle
@@ -24,7 +27,6 @@ from node.protocol.claims import (
     Measurement,
     Setback,
     Signed,
-    claim_seed,
     epoch_of,
     sign,
 )
@@ -76,10 +78,7 @@ class Claimant:
         workbench: Workbench,
         vault: Vault,
         evidence: EvidenceRoom,
-        task: str,
-        space: str,
-        limits: CostLimits,
-        deadline_s: float,
+        trainings: Trainings,
         spool: Path | None,
         device: str,
         now: Callable[[], float],
@@ -89,10 +88,7 @@ class Claimant:
         self._workbench = workbench
         self._vault = vault
         self._evidence = evidence
-        self._task = task
-        self._space = space
-        self._limits = limits
-        self._deadline_s = deadline_s
+        self._trainings = trainings
         self._spool = spool
         self._device = device
         self._now = now
@@ -103,29 +99,14 @@ class Claimant:
         Raises MachineError where this machine's data or workers are at fault.
         """
         epoch = epoch_of(self._now())
-        arithmetic = self._judge.claim_class(genome)
-        key = self._signer.identity.key
-        found = await self._workbench.run(
-            Job(
-                number=0,
-                task=self._task,
-                task_id=self._judge.task_id.hex(),
-                tier=self._judge.tier.name,
-                space=self._space,
-                genome=genome.canonical(),
-                genome_id=genome.id,
-                seed=claim_seed(bytes.fromhex(genome.id), key, self._judge.task_id, epoch),
-                arithmetic=arithmetic,
-                purpose="search",
-                checkpoints=CHECKPOINTS,
-                diagnose=False,
-                evidence=True,
-                deadline_s=self._deadline_s,
-                limits=self._limits,
-                calibration=None,
-                spool=None if self._spool is None else str(self._spool),
-            )
+        job = self._trainings.of(
+            genome,
+            peer=self._signer.identity.key,
+            epoch=epoch,
+            arithmetic=self._judge.claim_class(genome),
         )
+        spool = None if self._spool is None else str(self._spool)
+        found = await self._workbench.run(msgspec.structs.replace(job, evidence=True, spool=spool))
         if isinstance(found, Failure):
             if found.kind in ("data", "environment"):
                 raise MachineError(f"nothing can be claimed here: {found.detail}")

@@ -4,7 +4,6 @@ The search knows nothing of this: it is told of guests that may be parents, and 
 transport there is no mesh, and the search is the same.
 """
 
-import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from evaluator.jobs import CostLimits, Failure
+from evaluator.jobs import Failure
 from genome import Birth, Genome
 from node.mesh.books import Books
 from node.mesh.checks import Checker, Finding
@@ -24,6 +23,7 @@ from node.mesh.front import Front
 from node.mesh.intake import Intake
 from node.mesh.judge import Judge, Values
 from node.mesh.publisher import Publisher
+from node.mesh.trainings import Trainings
 from node.mesh.vault import Vault
 from node.mesh.workbench import Workbench
 from node.protocol import trust
@@ -95,10 +95,7 @@ class Mesh:
         settings: MeshSettings,
         rng: random.Random,
         now: Callable[[], float],
-        task: str,
-        space: str,
-        limits: CostLimits,
-        deadline_s: float,
+        trainings: Trainings,
         spool: Path | None,
         evidence_file: Path | None,
         device: str = "",
@@ -116,7 +113,6 @@ class Mesh:
         self._welcome = welcome
         self._shun = shun
         self._log = log
-        self._vault = vault
         self.books = Books(
             me=identity.peer,
             task=judge.task_id,
@@ -143,10 +139,7 @@ class Mesh:
                 vault=vault,
                 workbench=workbench,
                 rng=rng,
-                task=task,
-                space=space,
-                limits=limits,
-                deadline_s=deadline_s,
+                trainings=trainings,
             )
             self.claimant = Claimant(
                 signer=self.signer,
@@ -154,10 +147,7 @@ class Mesh:
                 workbench=workbench,
                 vault=vault,
                 evidence=self.evidence,
-                task=task,
-                space=space,
-                limits=limits,
-                deadline_s=deadline_s,
+                trainings=trainings,
                 spool=spool,
                 device=device,
                 now=now,
@@ -170,7 +160,6 @@ class Mesh:
         self._claiming = ""
         self._claim_tokens = 1.0
         self._units = 0.0
-        self._round_began = -math.inf
         self._later: dict[
             str, tuple[int, int]
         ] = {}  # claims whose checks could not be run: tries, and when again

@@ -14,7 +14,7 @@ from evaluator.objectives import directions, logarithmic
 from evaluator.spaces import resolve_space
 from evaluator.tasks import task_id
 from genome import Genome, make_strategy
-from node.mesh import Judge, MemoryVault, Mesh, MeshSettings
+from node.mesh import Judge, MemoryVault, Mesh, MeshSettings, Trainings
 from node.protocol.identity import Identity
 from node.schedule import Done, Guest, Schedule
 from node.search import UNLIMITED, SearchLoop, SearchState
@@ -233,10 +233,7 @@ class Peer:
             settings=_SETTINGS,
             rng=world.stream(self.name, "mesh", self._lives),
             now=world.now,
-            task=world.task,
-            space="",
-            limits=CostLimits(),
-            deadline_s=_DEADLINE_S,
+            trainings=Trainings(world.judge, task=world.task, space="", deadline_s=_DEADLINE_S),
             spool=None,
             # Only those who come back need to find their evidence again; it is written whole with each claim.
             evidence_file=self.path.with_suffix(".index") if world.setup.churn else None,

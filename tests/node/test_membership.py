@@ -155,9 +155,9 @@ async def test_a_file_that_is_no_blob_does_not_keep_a_node_from_starting(
 
 
 async def test_guests_of_the_mesh_reach_the_schedule(home: Home, autojump_clock: MockClock) -> None:
-    mesh = home.mesh()
     hosted: list[tuple[Sequence[Guest], Sequence[Guest]]] = []
     home.schedule.host = lambda confirmed, provisional: hosted.append((confirmed, provisional))  # type: ignore[method-assign]
+    mesh = home.mesh()
     mesh.end_round()
     assert hosted == [([], [])]
 

@@ -27,9 +27,8 @@ from node.commands.verify import REFUTED, VerifyError, compared, judged
 from node.errors import NodeError, NotFoundError
 from node.keyfile import load_or_make
 from node.membership import Membership
-from node.mesh import Judge
+from node.mesh import Judge, Trainings
 from node.mesh.books import Books, read_ledger
-from node.mesh.checks import claim_job
 from node.mesh.claimant import Signer
 from node.mesh.front import Front
 from node.mesh.intake import Intake
@@ -794,7 +793,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 
 
 def job_of(claim: Claim, genome: Genome, judge: Judge) -> Job:
-    return claim_job(claim, genome, judge, task="digits", space="", limits=CostLimits(), deadline_s=60.0)
+    return Trainings(judge, task="digits", space="", deadline_s=60.0).again(claim, genome)
 
 
 def verdict(trained: Trained, result: Outcome | Failure | None = None, **changes: Any) -> tuple[bool, str]:

@@ -19,7 +19,7 @@ from evaluator.objectives import NETWORK_OBJECTIVES
 from evaluator.spaces import class_admits
 from evaluator.tasks import DatasetTask, resolve
 from genome import Birth, Genome, replay
-from node.mesh import Judge, MemoryVault, Mesh, MeshSettings
+from node.mesh import Judge, MemoryVault, Mesh, MeshSettings, Trainings
 from node.mesh.claimant import Signer
 from node.mesh.evidence import Evidence, EvidenceRoom
 from node.protocol import claims, dht, merkle
@@ -291,10 +291,7 @@ class Node:
             settings=settings or MeshSettings(),
             rng=random.Random(identity.seed[0]),
             now=clock,
-            task="digits",
-            space="",
-            limits=CostLimits(),
-            deadline_s=600.0,
+            trainings=Trainings(JUDGE, task="digits", space="", deadline_s=600.0),
             spool=None,
             evidence_file=folder / "evidence.index",
             welcome=self._welcome,
