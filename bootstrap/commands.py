@@ -5,6 +5,7 @@ import random
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -175,7 +176,7 @@ def _run(settings: Settings) -> SearchState:
             trouble=status.trouble,
         )
         try:
-            save(store, _known(transport))
+            save(store, transport.known())
         except OSError as error:
             log("peers.unsaved", error=error.strerror)  # a node goes on without the list
 
@@ -213,7 +214,7 @@ async def _bootstrap(settings: Settings) -> bool:
                     nursery.cancel_scope.cancel()
 
         nursery.start_soon(wait_for_signal)
-        nursery.start_soon(seeds.serve, transport, told)
+        nursery.start_soon(seeds.serve, transport, told, partial(log, "transport.contained"))
     return stopped
 
 
@@ -239,11 +240,6 @@ def _transport(
         advertised=settings.advertise,
         lan=settings.lan,
     )
-
-
-def _known(transport: Transport) -> Sequence[str]:
-    known = getattr(transport, "known", None)
-    return known() if callable(known) else ()
 
 
 def _full(addresses: Sequence[str], peer: str) -> list[str]:

@@ -1,16 +1,15 @@
 """A node with search off: it introduces peers to each other and holds records of the DHT, nothing else."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import trio
 
 from node.protocol.questions import No
 from node.protocol.wire import encode
 from node.transports.base import Status, Transport
+from node.transports.watching import watch
 
 __all__ = ["Seed", "serve"]
-
-_STATUS_S = 2.0
 
 
 class Seed:
@@ -24,26 +23,14 @@ class Seed:
         return encode(No(why="this is a bootstrap node: it knows peers, not results"))
 
 
-async def serve(transport: Transport, told: Callable[[Status], None]) -> None:
-    """Serve until cancelled, telling of the transport's state at the start and at each change.
+async def serve(transport: Transport, told: Callable[[Status], None], noted: Callable[[str], None]) -> None:
+    """Serve until cancelled, telling of the transport's state at each change and of failures that were contained.
 
     Raises TransportError where it cannot start.
     """
     async with trio.open_nursery() as nursery:
 
         async def ready() -> None:
-            nursery.start_soon(_watch, transport, told)
+            nursery.start_soon(watch, transport, told, noted)
 
-        served: Callable[[], Awaitable[None]] = ready
-        await transport.serve(Seed(), served)
-
-
-async def _watch(transport: Transport, told: Callable[[Status], None]) -> None:
-    before: tuple[object, ...] = ()
-    while True:
-        status = transport.status()
-        seen = (status.reachability, status.trouble, len(status.peers), status.addresses)
-        if seen != before:
-            before = seen
-            told(status)
-        await trio.sleep(_STATUS_S)
+        await transport.serve(Seed(), ready)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from cyclopts import App
 
 from eqmesh import EqmeshError, __version__
+from node.errors import leaves
 
 __all__ = ["EXIT_CODES", "app", "main", "make_app"]
 
@@ -160,16 +161,16 @@ def _ended_alike() -> Iterator[None]:
 
 def _code_of(error: BaseException) -> int | None:
     """Tell the person what went wrong and give the exit code; None for what must not happen."""
-    leaves = _leaves(error)  # tasks that run side by side report in groups
-    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+    found = leaves(error)  # tasks that run side by side report in groups
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in found):
         return 130
-    if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+    if all(isinstance(leaf, BrokenPipeError) for leaf in found):
         # The reader of a pipe has seen enough; nothing is left to be told, not even at exit.
         sys.stderr.close()
         return 0
-    if not all(isinstance(leaf, EqmeshError | OSError) for leaf in leaves):
+    if not all(isinstance(leaf, EqmeshError | OSError) for leaf in found):
         return None
-    for text in sorted({_words(leaf) for leaf in leaves}):
+    for text in sorted({_words(leaf) for leaf in found}):
         sys.stderr.write(f"eqmesh: {text}\n")
     return 1
 
@@ -181,9 +182,3 @@ def _words(error: BaseException) -> str:
     return (
         f"{where}{error.strerror or error}. Name another file or folder, or give the right to use this one."
     )
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]

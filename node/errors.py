@@ -21,3 +21,10 @@ class NotFoundError(NodeError):
 
 class SearchError(NodeError):
     """A search cannot go on, for a reason that lies in this machine."""
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors that a group holds, however deep; of an error that is no group, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]

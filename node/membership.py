@@ -4,11 +4,14 @@ import platform
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from node import control
+from node.errors import leaves
+from node.logs import Log
 from node.mesh import FolderVault, Judge, Mesh, MeshSettings, Trainings, Workbench
 from node.protocol import dht
 from node.protocol.identity import Identity
@@ -20,13 +23,11 @@ from node.store.beliefs import BeliefWriter
 from node.store.records import Reader
 from node.store.writer import Writer
 from node.transports.base import Selector, Status, Transport, TransportError, Validator
+from node.transports.watching import watch
 
-__all__ = ["Log", "Membership", "vault_of"]
+__all__ = ["Membership", "vault_of"]
 
-Log = Callable[..., None]
 MakeTransport = Callable[[Validator, Selector], Transport]
-
-_STATUS_S = 2.0
 
 
 def vault_of(store: Path) -> FolderVault:
@@ -112,7 +113,7 @@ class Membership:
             try:
                 await mesh.run(ready)
             except* TransportError as group:
-                mesh.books.log("mesh.failed", why="; ".join(str(error) for error in _leaves(group)))
+                mesh.books.log("mesh.failed", why="; ".join(str(error) for error in leaves(group)))
                 await mesh.books.flush()
                 raise
             finally:
@@ -120,14 +121,11 @@ class Membership:
 
     async def _watch(self, mesh: Mesh) -> None:
         """Tell of the transport's state whenever it changes, and record how the node is reached and what is wrong."""
-        before: tuple[object, ...] = ()
         recorded: tuple[str, str] | None = None
-        while True:
-            status = mesh.transport.status()
-            seen = (status.reachability, status.trouble, len(status.peers), status.addresses)
-            if seen != before:
-                before = seen
-                self.told(status, mesh.transport)
+
+        def told(status: Status) -> None:
+            nonlocal recorded
+            self.told(status, mesh.transport)
             if (status.reachability, status.trouble) != recorded:
                 recorded = (status.reachability, status.trouble)
                 mesh.books.log(
@@ -136,7 +134,8 @@ class Membership:
                     trouble=status.trouble,
                     addresses=list(status.addresses),
                 )
-            await trio.sleep(_STATUS_S)
+
+        await watch(mesh.transport, told, partial(self.log, "transport.contained"))
 
     async def _take_orders(self, mesh: Mesh, store: Path) -> None:
         """Do what the owner says at the node's socket; a node without one goes on, and its log says why."""
@@ -147,11 +146,4 @@ class Membership:
         try:
             await control.serve(control.control_path(store, identity_path().parent), obey)
         except* control.ControlError as group:
-            self.log("control.failed", why="; ".join(str(error) for error in _leaves(group)))
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+            self.log("control.failed", why="; ".join(str(error) for error in leaves(group)))

@@ -14,6 +14,7 @@ import trio
 
 from evaluator.jobs import Failure
 from genome import Birth, Genome
+from node.logs import Log
 from node.mesh.books import Books
 from node.mesh.checks import Checker, Finding
 from node.mesh.claimant import Claimant, Signer
@@ -42,7 +43,6 @@ from node.transports.base import Transport, TransportError
 
 __all__ = ["Mesh", "MeshSettings"]
 
-Log = Callable[..., None]
 
 _QUEUE = 256
 _SOURCES = 64

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
+from node.logs import Log
 from node.mesh.books import Books
 from node.mesh.claimant import Signer
 from node.mesh.desk import Desk
@@ -47,7 +48,7 @@ class Publisher:
         now: Callable[[], float],
         republish_s: float,
         take: Callable[[str, Sequence[Signed]], Awaitable[None]],
-        log: Callable[..., None],
+        log: Log,
     ) -> None:
         self._transport = transport
         self._books = books

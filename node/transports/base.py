@@ -81,6 +81,14 @@ class Transport(Protocol):
         """How things are now."""
         ...
 
+    def known(self) -> tuple[str, ...]:
+        """Addresses with /p2p/ID of peers that were reached or named, to be saved for the next start."""
+        ...
+
+    def contained(self) -> tuple[str, ...]:
+        """Failures within the transport that were contained, the latest few, for the log."""
+        ...
+
     async def serve(self, handlers: Handlers, ready: Callable[[], Awaitable[None]]) -> None:
         """Listen, keep connections alive and answer until cancelled; calls `ready` once when it can be reached."""
 

@@ -147,6 +147,14 @@ class MemoryTransport(Transport):
             lives=1 if self._nursery else 0,
         )
 
+    def known(self) -> tuple[str, ...]:
+        """Nothing: nobody has to be called here."""
+        return ()
+
+    def contained(self) -> tuple[str, ...]:
+        """Nothing: this network has no failures but those that were asked for."""
+        return ()
+
     async def serve(self, handlers: Handlers, ready: Callable[[], Awaitable[None]]) -> None:
         """Be on the network until cancelled."""
         self._network._enter(self)

@@ -11,6 +11,7 @@ from typing import TypeVar
 import trio
 from libp2p.peer.id import ID
 
+from node.errors import leaves
 from node.transports.base import Handlers, Limits, Reachability, Selector, Status, TransportError, Validator
 from node.transports.p2p.address import split
 from node.transports.p2p.book import AddressBook, back_off_s
@@ -117,13 +118,13 @@ class Libp2p:
         if self._handlers is not None:
             raise TransportError("this transport is being served already")
         self._handlers = handlers
-        failure: TransportError | None = None
+        failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._supervise, handlers)
                 await ready()
         except* TransportError as group:
-            failure = _first(group)
+            failure, *_ = leaves(group)
         finally:
             self._handlers = None
             self._session = None
@@ -260,11 +261,3 @@ class Libp2p:
         if done.is_set():
             raise TransportError(f"{doing}: the transport ended meanwhile")
         raise TransportError(f"{doing}: no answer within {seconds:g} s")
-
-
-def _first(group: BaseExceptionGroup[TransportError]) -> TransportError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, TransportError)
-    return found
