@@ -16,6 +16,7 @@ from evaluator.jobs import Failure
 from genome import Birth, Genome
 from node.logs import Log
 from node.mesh.books import Books
+from node.mesh.candidates import Candidate, Candidates
 from node.mesh.checks import Checker, Finding
 from node.mesh.claimant import Claimant, Signer
 from node.mesh.desk import Desk
@@ -47,11 +48,9 @@ __all__ = ["Mesh", "MeshSettings"]
 _QUEUE = 256
 _SOURCES = 64
 _OF_SOURCE = 32
-_MOST_WAITING = 512
 _FIRST_ROUNDS = 12
 _TRIES = 3
 _RETRY_ROUNDS = 5
-_CLAIMS_WEIGHED = 16
 
 
 class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +86,7 @@ class Mesh:
         identity: Identity,
         transport: Transport,
         judge: Judge,
-        workbench: Workbench | None,
+        workbench: Workbench,
         vault: Vault,
         writer: BeliefWriter,
         reader: Reader,
@@ -103,7 +102,7 @@ class Mesh:
         shun: Callable[[set[str]], None] = lambda _genomes: None,
         log: Log = lambda _event, **_fields: None,
     ) -> None:
-        """Nothing is opened here. Without a `workbench` the node checks and claims nothing: it carries, and serves."""
+        """Nothing is opened here."""
         self._me = identity.peer
         self.transport = transport
         self._judge = judge
@@ -128,37 +127,36 @@ class Mesh:
             me=self._me, judge=judge, books=self.books, desk=self.desk, front=self.front, rng=rng
         )
         self.signer = Signer(identity, now=now, last=self.books.last_sequence(self._me))
-        self.checker: Checker | None = None
-        self.claimant: Claimant | None = None
-        if workbench is not None:
-            self.checker = Checker(
-                me=self._me,
-                judge=judge,
-                books=self.books,
-                desk=self.desk,
-                vault=vault,
-                workbench=workbench,
-                rng=rng,
-                trainings=trainings,
-            )
-            self.claimant = Claimant(
-                signer=self.signer,
-                judge=judge,
-                workbench=workbench,
-                vault=vault,
-                evidence=self.evidence,
-                trainings=trainings,
-                spool=spool,
-                device=device,
-                now=now,
-            )
+        self.checker = Checker(
+            me=self._me,
+            judge=judge,
+            books=self.books,
+            desk=self.desk,
+            vault=vault,
+            workbench=workbench,
+            rng=rng,
+            trainings=trainings,
+        )
+        self.claimant = Claimant(
+            signer=self.signer,
+            judge=judge,
+            workbench=workbench,
+            vault=vault,
+            evidence=self.evidence,
+            trainings=trainings,
+            spool=spool,
+            device=device,
+            now=now,
+        )
         self._arrivals, self._arrived = trio.open_memory_channel[tuple[str, tuple[Signed, ...]]](_QUEUE)
         self._waiting: dict[str, deque[tuple[Signed, ...]]] = {}
         self._outbox: list[Signed] = []
-        self._candidates: dict[str, tuple[Genome, Birth, Values]] = {}
-        self._claimed: set[str] = {claim.genome.hex() for claim in self.books.own_claims().values()}
-        self._claiming = ""
-        self._claim_tokens = 1.0
+        self.candidates = Candidates(
+            judge,
+            self.front,
+            share=settings.claim_share,
+            claimed=(claim.genome.hex() for claim in self.books.own_claims().values()),
+        )
         self._units = 0.0
         self._later: dict[
             str, tuple[int, int]
@@ -195,26 +193,20 @@ class Mesh:
     ) -> None:
         """One own training is on record: its objectives, or the kind of its failure."""
         self._units += 1.0
-        self._claim_tokens = min(4.0, self._claim_tokens + self._settings.claim_share)
+        self.candidates.earn()
         if self._units >= self._settings.round_units:
             self._round_due.set()
         if values is None:
             if failure == "diverged":
                 self._tell_setback(genome)
-        elif self.front.measured(genome.id, values) and birth is not None:
-            self._consider(genome, birth, values)
+        else:
+            self.remember(genome, birth, values)
         self._claims_due.set()
 
     def remember(self, genome: Genome, birth: Birth | None, values: Values) -> None:
-        """An own result of an earlier life of the program: on the front, and to be claimed, if it is worth it."""
+        """An own result, also of an earlier life of the program: on the front, and to be claimed, if worth it."""
         if self.front.measured(genome.id, values) and birth is not None:
-            self._consider(genome, birth, values)
-
-    def _consider(self, genome: Genome, birth: Birth, values: Values) -> None:
-        if genome.id not in self._claimed and self.claimant is not None:
-            self._candidates[genome.id] = (genome, birth, values)
-            if len(self._candidates) > _MOST_WAITING:
-                del self._candidates[next(iter(self._candidates))]
+            self.candidates.consider(Candidate(genome, birth, values))
 
     def _tell_setback(self, genome: Genome) -> None:
         arithmetic = self._judge.arithmetic
@@ -282,7 +274,8 @@ class Mesh:
                         self._meet,
                         self._rounds,
                         self._publish,
-                        *((self._check, self._claim) if self.claimant is not None else ()),
+                        self._check,
+                        self._claim,
                     ):
                         nursery.start_soon(loop)
                     if ready is not None:
@@ -464,14 +457,11 @@ class Mesh:
         admitted = [claim for claim, record in self.ledger.claims.items() if record.admitted]
         self.books.expire(now, needed=[*held, *self.ledger.pending, *admitted])
         self.books.tidy()
-        self._claimed = {claim.genome.hex() for claim in held.values()} | {self._claiming}
+        self.candidates.tidy(claim.genome.hex() for claim in held.values())
         self.evidence.retain({bytes.fromhex(claim) for claim in held} | self.books.own_elsewhere(now))
-        if self.checker is not None:
-            self.checker.forget(self.checker.remembered() - self.ledger.claims.keys())
-            self.checker.clear(self.ledger.pending)
+        self.checker.forget(self.checker.remembered() - self.ledger.claims.keys())
+        self.checker.clear(self.ledger.pending)
         self._later = {claim: later for claim, later in self._later.items() if claim in self.ledger.claims}
-        standing = {genome: row for genome, row in self._candidates.items() if self.front.stands(genome)}
-        self._candidates = standing
 
     # Checks
 
@@ -495,7 +485,6 @@ class Mesh:
 
     async def do_check(self, check: Check) -> None:
         """Run one check and believe what came of it."""
-        assert self.checker is not None
         began = trio.current_time()
         finding = await self.checker.prepare(check)
         if finding is None and self._stands(check.claim):
@@ -596,53 +585,35 @@ class Mesh:
             path=finding.path,
         )
         self._tell(record, body)
+        self._refresh(self._now())
 
     # Claims
 
     async def _claim(self) -> None:
-        assert self.claimant is not None
         while True:
             await self._claims_due.wait()
             self._claims_due = trio.Event()
-            while self._claim_tokens >= 1.0 and (chosen := self._choose()) is not None:
-                genome, birth, _ = chosen
-                self._claim_tokens -= 1.0
-                self._claimed.add(genome.id)
-                self._claiming = genome.id
-                found = await self.claimant.claim(genome, birth)
-                self._claiming = ""
-                self._units += 1.0
-                if isinstance(found, Failure):
-                    self._log("claim.failed", genome=genome.id[:16], kind=found.kind, detail=found.detail)
-                    continue
-                record, claim = found
-                self._tell(record, claim)
-                self._pair(genome, claim)
-                self.books.log("claim.made", claim=record.id.hex(), genome=genome.id)
-                self._log("claim.made", claim=record.id.hex()[:16], genome=genome.id[:16])
+            while self.candidates.affordable and (chosen := self.choose()) is not None:
+                await self._claim_one(chosen)
 
-    def _choose(self) -> tuple[Genome, Birth, Values] | None:
-        """The candidate that adds most to the front, of the latest few that stand on it.
+    def choose(self) -> Candidate | None:
+        """What is claimed next."""
+        return self.candidates.choose()
 
-        What a confirmed claim of another peer says already is not said again.
-        """
-        said = {genome for genome, _ in self.front.guests("confirmed")}
-        standing = [
-            row
-            for genome, row in self._candidates.items()
-            if genome not in said and self.front.stands(genome)
-        ]
-        if not standing:
-            self._candidates = {}
-            return None
-        rows = self.front.confirmed_rows()
-
-        def gain(row: tuple[Genome, Birth, Values]) -> float:
-            return self._judge.gain(row[2], [other for other in rows if other != row[2]])
-
-        chosen = max(standing[-_CLAIMS_WEIGHED:], key=gain)
-        del self._candidates[chosen[0].id]
-        return chosen
+    async def _claim_one(self, chosen: Candidate) -> None:
+        genome = chosen.genome
+        self.candidates.begin(genome.id)
+        found = await self.claimant.claim(genome, chosen.birth)
+        self.candidates.end()
+        self._units += 1.0
+        if isinstance(found, Failure):
+            self._log("claim.failed", genome=genome.id[:16], kind=found.kind, detail=found.detail)
+            return
+        record, claim = found
+        self._tell(record, claim)
+        self._pair(genome, claim)
+        self.books.log("claim.made", claim=record.id.hex(), genome=genome.id)
+        self._log("claim.made", claim=record.id.hex()[:16], genome=genome.id[:16])
 
     def _pair(self, genome: Genome, claim: Claim) -> None:
         """Two trainings of one genome under two seeds: what the spread between seeds is learned from."""
@@ -679,8 +650,8 @@ class Mesh:
         return {
             "arrivals": self._arrivals.statistics().current_buffer_used,
             "outbox": len(self._outbox),
-            "candidates": len(self._candidates),
-            "claimed": len(self._claimed),
+            "candidates": len(self.candidates),
+            "claimed": len(self.candidates.claimed),
             "put_off": len(self._later),
             "published": len(self._publisher),
             "marks": len(self.intake.marks),

@@ -11,6 +11,7 @@ from evaluator.jobs import Job, Outcome
 from evaluator.objectives import Direction, directions
 from genome import Birth, Genome
 from node.mesh import Mesh
+from node.mesh.candidates import Candidate
 from node.mesh.evidence import Evidence
 from node.mesh.intake import commitment_of
 from node.mesh.judge import CHECKPOINTS, Values
@@ -163,9 +164,10 @@ class LyingMesh(Mesh):
             self.liar.remember(genome, birth, values)
         await super().recorded(genome, birth, values, failure=failure)
 
-    def _choose(self) -> tuple[Genome, Birth, Values] | None:
-        planned = self.liar.next_lie(self._claimed)
-        return super()._choose() if planned is None else planned
+    def choose(self) -> Candidate | None:
+        """A planned lie, or else what an honest node would claim."""
+        planned = self.liar.next_lie(self.candidates.claimed)
+        return super().choose() if planned is None else Candidate(*planned)
 
     def _tell(self, record: Signed, body: Claim | Attestation | Accusation | Setback) -> None:
         super()._tell(record, body)

@@ -490,6 +490,9 @@ class StubMesh:
     def status(self) -> Status:
         return self.now
 
+    def contained(self) -> tuple[str, ...]:
+        return ()
+
     async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
         async with trio.open_nursery():
             await ready()
