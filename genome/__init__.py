@@ -7,7 +7,7 @@ from genome.formats import FORMATS, export
 from genome.genes import Choice, Gene, Integer, Real
 from genome.genome import Genome
 from genome.lineage import Change, Entry, Lineage, Statistics, diff
-from genome.pareto import Direction, crowding, fronts, hypervolume, nondominated, survival
+from genome.pareto import Direction, crowding, dominates, fronts, hypervolume, nondominated, survival
 from genome.presets import PRESETS, preset
 from genome.space import SearchSpace
 from genome.spaces import MLP
@@ -44,6 +44,7 @@ __all__ = [
     "Value",
     "crowding",
     "diff",
+    "dominates",
     "export",
     "fronts",
     "hypervolume",

@@ -19,10 +19,27 @@ if TYPE_CHECKING:
 
     Points = NDArray[np.float64]
 
-__all__ = ["Direction", "crowding", "fronts", "hypervolume", "nondominated", "survival"]
+__all__ = ["Direction", "crowding", "dominates", "fronts", "hypervolume", "nondominated", "survival"]
 
 Direction = Literal["max", "min"]
 Row = Mapping[str, float]
+
+
+def dominates(one: Row, other: Row, directions: Mapping[str, Direction]) -> bool:
+    """Whether a row is nowhere worse than another and somewhere better; for a few rows, where no sorting pays."""
+    better = False
+    for name, way in directions.items():
+        mine, theirs = _cost(one[name], way), _cost(other[name], way)
+        if mine > theirs:
+            return False
+        better = better or mine < theirs
+    return better
+
+
+def _cost(value: float, way: Direction) -> float:
+    if math.isnan(value):
+        return math.inf
+    return -value if way == "max" else value
 
 
 def nondominated(rows: Sequence[Row], directions: Mapping[str, Direction]) -> list[int]:

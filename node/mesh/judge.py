@@ -15,7 +15,7 @@ from evaluator.jobs import (
 from evaluator.objectives import Objective, directions, unit_point
 from evaluator.spaces import class_admits
 from evaluator.tasks import DatasetTask, Task, Tier, task_id
-from genome import Birth, Genome, GenomeError, SearchSpace, hypervolume, replay
+from genome import Birth, Genome, GenomeError, SearchSpace, dominates, hypervolume, replay
 from node.protocol import merkle
 from node.protocol.claims import KERNELS, Claim
 
@@ -177,15 +177,8 @@ class Judge:
         return found
 
     def dominates(self, one: Values, other: Values) -> bool:
-        """Whether a row is nowhere worse than another and somewhere better. NaN is worse than any number."""
-        better = False
-        for name, way in self.ways.items():
-            mine, theirs = one[name], other[name]
-            gain = mine - theirs if way == "max" else theirs - mine
-            if not gain >= 0:
-                return False
-            better = better or gain > 0
-        return better
+        """Whether a row is nowhere worse than another and somewhere better, in this task's directions."""
+        return dominates(one, other, self.ways)
 
     def enters(self, row: Values, front: Sequence[Values]) -> bool:
         """Whether a row would stand on a front: nothing there dominates or equals it."""

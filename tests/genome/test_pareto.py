@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genome import Direction, GenomeError, crowding, fronts, hypervolume, nondominated, survival
+from genome import Direction, GenomeError, crowding, fronts, hypervolume, nondominated, pareto, survival
 
 DIRECTIONS: dict[str, Direction] = {"gain": "max", "cost": "min", "size": "min"}
 # Few values, so that equal points and equal coordinates are common.
@@ -42,6 +42,14 @@ def slow_hypervolume(points: list[tuple[float, ...]]) -> float:
             corner = [max(axis) for axis in zip(*subset, strict=True)]
             total += (-1) ** (size + 1) * math.prod(1 - value for value in corner)
     return total
+
+
+@given(rows_of_any)
+def test_one_pair_is_judged_as_the_sorting_does(rows: list[dict[str, float]]) -> None:
+    for one, other in itertools.product(rows, repeat=2):
+        found = pareto.dominates(one, other, DIRECTIONS)
+        assert found == dominates(one, other)
+        assert found == (nondominated([one, other], DIRECTIONS) == [0])
 
 
 @given(rows_of_any)
