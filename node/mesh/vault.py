@@ -4,10 +4,11 @@ import hashlib
 import os
 import re
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from node.protocol.blobs import Manifest, chunk_of, manifest_of
+from node.protocol.blobs import MOST_CHUNKS, Manifest, chunk_of, manifest_from, manifest_of
 from node.protocol.wire import CHUNK_BYTES
 
 __all__ = ["FolderVault", "MemoryVault", "Vault"]
@@ -76,10 +77,11 @@ class FolderVault:
     def manifest(self, name: bytes) -> Manifest | None:
         """How the blob is cut into chunks; the last few hundred are remembered."""
         if name not in self._manifests:
-            try:
-                self._manifests[name] = manifest_of(self._file(name).read_bytes())
-            except FileNotFoundError:
-                return None
+            size = self.size(name)
+            if size is None or size > MOST_CHUNKS * CHUNK_BYTES:
+                return None  # what is larger than any blob may be is shown to nobody
+            with self._file(name).open("rb") as file:
+                self._manifests[name] = manifest_from(size, iter(partial(file.read, CHUNK_BYTES), b""))
             if len(self._manifests) > _MANIFESTS:
                 self._manifests.popitem(last=False)
         return self._manifests[name]

@@ -1,7 +1,7 @@
 """Weights and other large bodies, moved in hashed chunks: any chunk from any peer, in any order, resumable. Pure."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import msgspec
@@ -10,7 +10,7 @@ from msgspec import Meta
 from node.protocol.errors import ProtocolError
 from node.protocol.wire import CHUNK_BYTES, Count, Hash
 
-__all__ = ["MOST_CHUNKS", "Assembly", "Manifest", "chunk_of", "manifest_of"]
+__all__ = ["MOST_CHUNKS", "Assembly", "Manifest", "chunk_of", "manifest_from", "manifest_of"]
 
 MOST_CHUNKS = 2048
 """Chunks of the largest blob: 512 MiB."""
@@ -28,10 +28,12 @@ def manifest_of(body: bytes) -> Manifest:
     count = -(-len(body) // CHUNK_BYTES)
     if count > MOST_CHUNKS:
         raise ProtocolError(f"a blob expects at most {MOST_CHUNKS * CHUNK_BYTES} bytes, got {len(body)}.")
-    return Manifest(
-        size=len(body),
-        chunks=tuple(hashlib.sha256(chunk_of(body, index)).digest() for index in range(count)),
-    )
+    return manifest_from(len(body), (chunk_of(body, index) for index in range(count)))
+
+
+def manifest_from(size: int, chunks: Iterable[bytes]) -> Manifest:
+    """The manifest of a blob whose chunks come one after the other: nobody has to hold the whole of it."""
+    return Manifest(size=size, chunks=tuple(hashlib.sha256(chunk).digest() for chunk in chunks))
 
 
 def chunk_of(body: bytes, index: int) -> bytes:
