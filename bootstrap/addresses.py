@@ -1,15 +1,17 @@
 """Where a node's list of met peers is kept, beside its store, whom a node calls first, and where it can be called."""
 
+import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from bootstrap.peers import AddressError, merge, parse, peer_of, reachable, read, starting, write
+from bootstrap.peers import AddressError, choose, merge, parse, peer_of, reachable, read, starting, write
 from node.commands.doctor import bind_refusal
 from node.settings import Settings
 
 __all__ = ["book_of", "check_own", "first_calls", "save"]
 
 _MOST_SAVED = 256
+_MOST_CALLED = 64
 
 
 def book_of(store: Path) -> Path:
@@ -35,10 +37,11 @@ def check_own(settings: Settings) -> None:
             raise AddressError(f"--advertise: {error}") from error
 
 
-def first_calls(settings: Settings, me: str | None) -> tuple[str, ...]:
+def first_calls(settings: Settings, me: str | None, rng: random.Random) -> tuple[str, ...]:
     """Whom to call first: named by the user, met before, and, unless switched off, those that come with the program.
 
-    `me` is the own peer id, if there is one yet. Raises AddressError for an address that is none, or is this node's.
+    Of a long list of those met before it is a varied few. `me` is the own peer id, if there is one yet. Raises
+    AddressError for an address that is none, or is this node's.
     """
     wanted = merge([parse(address) for address in settings.join])
     for address in wanted:
@@ -56,7 +59,9 @@ def first_calls(settings: Settings, me: str | None) -> tuple[str, ...]:
         ) from error
     # Two nodes that shared a key once have saved each other.
     saved = tuple(address for address in saved if peer_of(address) != me)
-    return starting(wanted, saved, built_in=settings.built_in)
+    # Of networks as different as can be: whoever has flooded the list from one gets its turns, not the whole of it.
+    varied = saved if len(saved) <= _MOST_CALLED else choose(saved, _MOST_CALLED, rng, taken=wanted)
+    return starting(wanted, varied, built_in=settings.built_in)
 
 
 def save(store: Path, known: Iterable[str]) -> None:

@@ -158,7 +158,7 @@ def bootstrap(
 
 
 def _run(settings: Settings) -> SearchState:
-    known = first_calls(settings, me())
+    known = first_calls(settings, me(), random.Random(random.SystemRandom().getrandbits(64)))
     check_own(settings)
     identity = load_or_make(identity_path())
     log = node_log()
@@ -187,7 +187,7 @@ def _run(settings: Settings) -> SearchState:
 
 
 async def _bootstrap(settings: Settings) -> bool:
-    known = first_calls(settings, me())
+    known = first_calls(settings, me(), random.Random(random.SystemRandom().getrandbits(64)))
     check_own(settings)
     identity = load_or_make(identity_path())
     transport = _transport(

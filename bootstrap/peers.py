@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from node.errors import NodeError
 from node.protocol.errors import ProtocolError
 from node.protocol.identity import key_of
+from node.transports.networks import prefix_of
 
 __all__ = [
     "BUILT_IN",
@@ -97,16 +98,6 @@ def _host(kind: str, host: str, text: str) -> str:
 def peer_of(address: str) -> str:
     """The peer id at the end of a parsed address."""
     return address.rpartition("/")[2]
-
-
-def prefix_of(address: str) -> str:
-    """The network that a parsed address belongs to: IPv4 by 16 bits, IPv6 by 32, a name by its last two labels."""
-    _, kind, host, *_ = address.split("/")
-    if kind == "ip4":
-        return str(ipaddress.ip_network((host, 16), strict=False))
-    if kind == "ip6":
-        return str(ipaddress.ip_network((host, 32), strict=False))
-    return ".".join(host.split(".")[-2:])
 
 
 def read(text: str) -> tuple[str, ...]:

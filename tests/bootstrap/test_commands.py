@@ -1,5 +1,6 @@
 """What `eqmesh node run`, `join` and `bootstrap` refuse before they open anything; none of it needs libp2p."""
 
+import random
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -93,8 +94,19 @@ def test_whom_a_node_calls_first(tmp_path: Path) -> None:
     own = f"/ip4/192.0.2.9/tcp/4001/p2p/{me}"
     met = f"/ip4/192.0.2.2/tcp/4001/p2p/{Identity(b'p' * 32).peer}"
     save(Path(settings.store), [own, "/ip4/0.0.0.0/tcp/1", met])
-    assert first_calls(settings, me) == (OTHER, met)
-    assert first_calls(settings, None) == (OTHER, own, met)
+    assert first_calls(settings, me, random.Random(1)) == (OTHER, met)
+    assert first_calls(settings, None, random.Random(1)) == (OTHER, own, met)
     book_of(Path(settings.store)).write_text(f"{met}\nrubbish\n")
     with pytest.raises(AddressError, match="line 2"):
-        first_calls(settings, me)
+        first_calls(settings, me, random.Random(1))
+
+
+def test_a_list_that_was_flooded_from_one_network_gets_its_turns_and_no_more(tmp_path: Path) -> None:
+    ids = [Identity(number.to_bytes(32, "big")).peer for number in range(200)]
+    flood = [f"/ip4/198.51.{number % 200}.7/tcp/4001/p2p/{peer}" for number, peer in enumerate(ids[:150])]
+    others = [f"/ip4/10.{number}.0.7/tcp/4001/p2p/{peer}" for number, peer in enumerate(ids[150:])]
+    settings = Settings(store=str(tmp_path / "s.db"))
+    save(tmp_path / "s.db", [*flood, *others])
+    called = first_calls(settings, None, random.Random(1))
+    assert len(called) == 64
+    assert set(others) <= set(called)

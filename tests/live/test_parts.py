@@ -59,6 +59,17 @@ def test_the_book_is_bounded_and_keeps_the_named() -> None:
     assert len(book.addresses(due[-1])) == 8
 
 
+def test_networks_take_turns_in_being_called() -> None:
+    book = AddressBook(random.Random(1))
+    for number in range(4):
+        book.learn(f"flood{number}", [f"/ip4/198.51.{number}.7/tcp/1"])
+    book.learn("other", ["/ip4/203.0.113.7/tcp/1"])
+    book.learn("friend", ["/ip4/198.51.9.9/tcp/1"], named=True)
+    assert book.due(0, set()) == ["friend", "other", "flood0", "flood1", "flood2", "flood3"]
+    assert book.due(0, {"other"})[:2] == ["friend", "flood0"]
+    assert book.due(0, {"friend", "flood0"})[0] == "other"
+
+
 def test_marks_bar_and_forgive() -> None:
     marks = Marks()
     barred = [marks.add("peer", "why", 0.0) for _ in range(16)]

@@ -5,8 +5,11 @@ node keeps its own book. Peers that the user named stay in it; peers that strang
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
+
+from node.transports.networks import prefix_of
 
 __all__ = ["AddressBook", "back_off_s"]
 
@@ -85,13 +88,28 @@ class AddressBook:
             del self._entries[peer]
 
     def due(self, now: float, connected: Set[str]) -> list[str]:
-        """Peers to call now, those named by the user first, then those that were reached before."""
-        waiting = [
+        """Peers to call now: those named by the user, then others, those that were reached before first.
+
+        Networks take turns, those of connected peers last: nobody who holds one network can be all the company of a
+        node by telling it of many addresses there.
+        """
+        turns = Counter(self._network(peer) for peer in connected)
+        waiting = sorted(
             (not entry.named, not entry.reached, entry.failures, peer)
             for peer, entry in self._entries.items()
             if peer not in connected and entry.addresses and entry.due_s <= now
-        ]
-        return [peer for *_, peer in sorted(waiting)]
+        )
+        order = []
+        for strange, unmet, failures, peer in waiting:
+            network = self._network(peer)
+            order.append((strange, turns[network] if strange else 0, unmet, failures, peer))
+            turns[network] += 1
+        return [peer for *_, peer in sorted(order)]
+
+    def _network(self, peer: str) -> str:
+        """The network of a peer's first address; one that called us and is not in the book has none."""
+        addresses = self.addresses(peer)
+        return prefix_of(addresses[0]) if addresses else ""
 
     def silent(self) -> int:
         """How many peers the user named, where none of them answered its last call; else 0."""
