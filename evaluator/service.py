@@ -3,7 +3,8 @@
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -48,15 +49,15 @@ def ready() -> Ready:
 
 def calibrated(request: Calibrate) -> Calibrated:
     """Time this machine in the class that was asked for."""
-    _set_subnormals(request.arithmetic)
-    return Calibrated(calibration=calibrate(request.arithmetic))
+    with _subnormals(request.arithmetic):
+        return Calibrated(calibration=calibrate(request.arithmetic))
 
 
 def run(request: Work, send: Callable[[Reply], None]) -> Result | Weighed | Replayed:
     """Do one job or check. Whatever goes wrong in genome, task, data or arithmetic becomes a Failure."""
-    _set_subnormals(request.job.arithmetic if isinstance(request, Replay) else request.arithmetic)
     try:
-        return _run(request, send)
+        with _subnormals(request.job.arithmetic if isinstance(request, Replay) else request.arithmetic):
+            return _run(request, send)
     except (RefusedError, GenomeError, SealedSplitError) as error:
         return failure_of(request, "refused", str(error))
     except DivergedError as error:
@@ -140,12 +141,17 @@ def _run_function(request: Work, task: FunctionTask, tier: Tier, genome: Genome)
     )
 
 
-def _set_subnormals(arithmetic: JobArithmetic) -> None:
+@contextmanager
+def _subnormals(arithmetic: JobArithmetic) -> Iterator[None]:
     """Flush subnormal numbers to zero in the fast classes: gradients that vanish would cost 30 times the time.
 
-    The exact class keeps IEEE arithmetic, which is the same everywhere.
+    The exact class keeps IEEE arithmetic, which is the same everywhere, and so does whatever this process does next.
     """
     torch.set_flush_denormal(arithmetic in ("fp32", "bf16"))
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _memory_text(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pytest
+import torch
 import trio
 import trio.testing
 from safetensors.numpy import load
@@ -558,3 +559,18 @@ async def test_a_worker_that_ends_in_a_replay_is_a_failure() -> None:
         late = await pool.replay(replace(endless, job=replace(endless.job, deadline_s=0.3)))
         assert isinstance(late, Failure)
         assert late.kind == "deadline"
+
+
+def smallest_halved() -> float:
+    """Half of the smallest normal number: zero where subnormal numbers are flushed."""
+    return float(torch.full((64,), float(np.finfo(np.float32).tiny)).mul(0.5).sum())
+
+
+def test_fast_arithmetic_flushes_subnormals_and_leaves_the_process_as_it_was(evidence: Path) -> None:
+    asked = claimed(evidence, "fp32").job
+    seen: list[float] = []
+    assert smallest_halved() > 0
+    run(asked, lambda _: seen.append(smallest_halved()))
+    assert seen
+    assert max(seen) == 0
+    assert smallest_halved() > 0
