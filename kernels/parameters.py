@@ -4,6 +4,7 @@ Optimizers then take one pass over everything, and products read views.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,12 +12,19 @@ from torch import Tensor
 
 from kernels.arithmetic import Arithmetic, Signal, run
 from kernels.learner import Array
-from kernels.topology import Topology
 
-__all__ = ["Parameters"]
+__all__ = ["Parameters", "Shaped"]
 
 # Views begin on cache lines.
 ALIGNMENT = 16
+
+
+class Shaped(Protocol):
+    """Whatever knows the shapes of parameters by name, weights before biases: a `Topology`, for one."""
+
+    @property
+    def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each parameter."""
 
 
 class Parameters:
@@ -25,11 +33,9 @@ class Parameters:
     `views` and `gradient_views` are the parameters and their gradients by name. The padding between them stays 0.
     """
 
-    def __init__(
-        self, topology: Topology, arithmetic: Arithmetic, values: Sequence[Mapping[str, Array]]
-    ) -> None:
+    def __init__(self, shapes: Shaped, arithmetic: Arithmetic, values: Sequence[Mapping[str, Array]]) -> None:
         self.arithmetic = arithmetic
-        self._shapes = topology.parameter_shapes
+        self._shapes = shapes.parameter_shapes
         self._offsets: dict[str, int] = {}
         total = 0
         self.bias_start = 0
@@ -65,6 +71,6 @@ class Parameters:
         """Return copies of the parameters of network `index`, in the arithmetic's own precision."""
         alone = self.arithmetic.population is None
         return {
-            name: (view.value if alone else view.value[index]).numpy().copy()
+            name: (view.value if alone else view.value[index]).numpy(force=True).copy()
             for name, view in self.views.items()
         }
