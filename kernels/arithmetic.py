@@ -12,6 +12,7 @@ products by the wide weights of a first layer are then 8 % faster.
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,14 +42,16 @@ class Signal:
 class Arithmetic:
     """fp32: states, weights and products in float32.
 
-    `population` is the number P of networks side by side, or None for one alone.
+    `population` is the number P of networks side by side, or None for one alone. `remote` says that arrays lie on a
+    device of their own, see `works_remotely`.
     """
 
     name: ArithmeticName = "fp32"
     dtype = torch.float32
 
-    def __init__(self, population: int | None = None) -> None:
+    def __init__(self, population: int | None = None, *, remote: bool = False) -> None:
         self.population = population
+        self.remote = remote
         self.lead = () if population is None else (population,)
         self._product = torch.mm if population is None else torch.bmm
 
@@ -79,9 +82,30 @@ class Arithmetic:
         """Set `signal` to the float32 input `data` ([P,] samples, units), read where it stands."""
         signal.value = signal.operand = data
 
+    def check_input(self, data: Tensor) -> None:
+        """Raise KernelError for an input, still on the host, that this class does not take."""
+
+    def place(self, signal: Signal, data: Tensor) -> None:
+        """Set `signal` to the float32 input `data`, checked before, in the memory that it has: on a device."""
+        signal.value.copy_(data)
+
+    def root(self, out: Tensor, source: Tensor, wide: Tensor) -> list[Op]:  # noqa: ARG002
+        """Store the square root of the float32 `source` in `out`, correctly rounded on the CPU.
+
+        `wide` is scratch of their shape in the precision of states.
+        """
+        if self.remote:
+            return [partial(torch.sqrt, source, out=out)]
+        # Not torch's: it calls the maths library, whose square roots are not all correctly rounded.
+        return [partial(np.sqrt, source.numpy(), out.numpy())]
+
     def refresh(self, signal: Signal) -> list[Op]:  # noqa: ARG002
         """Bring the operand up to date with the value."""
         return []
+
+    def readout(self, signal: Signal) -> Tensor:
+        """Return what the products of a readout, one side of which are a few classes, read of `signal`."""
+        return signal.operand
 
     def accumulate(self, out: Tensor, left: Tensor, right: Tensor) -> list[Op]:
         """Add the matrix product of two operands to `out`."""
@@ -127,12 +151,16 @@ class Arithmetic:
 
 
 class Bfloat16(Arithmetic):
-    """bf16: products of bfloat16 operands; states, differences of states and master weights in float32."""
+    """bf16: products of bfloat16 operands; states, differences of states and master weights in float32.
+
+    Products of a readout are float32: of a few classes they are as fast on hardware for bfloat16 as off it, and the
+    conversions around them cost more than they do.
+    """
 
     name: ArithmeticName = "bf16"
 
-    def __init__(self, population: int | None = None) -> None:
-        super().__init__(population)
+    def __init__(self, population: int | None = None, *, remote: bool = False) -> None:
+        super().__init__(population, remote=remote)
         self._products: dict[torch.Size, Tensor] = {}
 
     def signal(self, units: int, samples: int) -> Signal:
@@ -153,6 +181,10 @@ class Bfloat16(Arithmetic):
         """Set `signal` to the float32 input `data` ([P,] samples, units), rounded for products."""
         signal.operand.copy_(data)
 
+    def place(self, signal: Signal, data: Tensor) -> None:
+        """Set `signal` to the float32 input `data`, rounded for products, in the memory that it has."""
+        self.take(signal, data)
+
     def refresh(self, signal: Signal) -> list[Op]:
         """Round the value to the operand."""
         return [partial(signal.operand.copy_, signal.value)]
@@ -163,13 +195,21 @@ class Bfloat16(Arithmetic):
             self._products[shape] = torch.empty(shape, dtype=torch.bfloat16)
         return self._products[shape]
 
+    def readout(self, signal: Signal) -> Tensor:
+        """Return the float32 value."""
+        return signal.value
+
     def accumulate(self, out: Tensor, left: Tensor, right: Tensor) -> list[Op]:
-        """Add the matrix product of two bfloat16 operands to the float32 `out`."""
+        """Add the matrix product of two operands to the float32 `out`."""
+        if left.dtype == out.dtype:
+            return super().accumulate(out, left, right)
         rounded = self._rounded(out.shape)
         return [partial(self._product, left, right, out=rounded), partial(out.add_, rounded)]
 
     def multiply(self, out: Tensor, left: Tensor, right: Tensor) -> list[Op]:
-        """Store the matrix product of two bfloat16 operands in the float32 `out`."""
+        """Store the matrix product of two operands in the float32 `out`."""
+        if left.dtype == out.dtype:
+            return super().multiply(out, left, right)
         rounded = self._rounded(out.shape)
         return [partial(self._product, left, right, out=rounded), partial(out.copy_, rounded)]
 

@@ -15,12 +15,15 @@ from kernels.backends.probe import (
 )
 from kernels.errors import KernelError
 from kernels.learner import Array, Learner
-from kernels.rules import ARITHMETIC, ArithmeticName, OptimizerSettings, Rule
+from kernels.members import Member
+from kernels.rules import EVERY_ARITHMETIC, ArithmeticName, OptimizerSettings, Rule
 from kernels.topology import Topology
 
 __all__ = ["Backend", "Backends", "backend_table", "choose_backend"]
 
-NO_LEARNER = "no learner of this backend yet"
+NO_LEARNER = "its one kernel settles two hidden layers when it is called by name; it has no learners"
+NO_FP16 = "fp16 is served by the Triton kernels alone"
+UNTOLD = "auto takes it for populations of networks that it serves, or for fp16"
 
 
 class Backend(Protocol):
@@ -40,6 +43,9 @@ class Backend(Protocol):
     def lack(self, arithmetic: ArithmeticName) -> str | None:
         """Return why it could not serve this arithmetic class on any machine, or None."""
 
+    def leaves(self, members: Sequence[Member], arithmetic: ArithmeticName) -> str | None:
+        """Return why "auto" leaves these networks, or where none are told any, to another backend, or None."""
+
     def learner(
         self,
         topology: Topology,
@@ -53,9 +59,60 @@ class Backend(Protocol):
         """Return a learner of one network."""
 
 
+class TakesAll:
+    """A backend to which "auto" leaves every network that it comes to."""
+
+    def leaves(self, members: Sequence[Member], arithmetic: ArithmeticName) -> str | None:  # noqa: ARG002
+        """Leaves nothing to others."""
+        return None
+
+
 @dataclass(frozen=True)
-class Kernels:
-    """A backend that has kernels, and no learner that would use them."""
+class Triton:
+    """The Triton kernels: networks of different shapes in one launch, on a CUDA device."""
+
+    name: str = "triton"
+    deadline_s: float | None = PROBE_DEADLINE_S
+
+    def probe(self) -> str | None:
+        """Launch a kernel that stores one number."""
+        return probe_triton()
+
+    def lack(self, arithmetic: ArithmeticName) -> str | None:
+        """Lacks exact-1 and bf16: its states and products are fp32 or fp16."""
+        served = arithmetic in ("fp32", "fp16")
+        return None if served else f"its states and products are fp32 or fp16, not {arithmetic}"
+
+    def leaves(self, members: Sequence[Member], arithmetic: ArithmeticName) -> str | None:
+        """Leaves what it cannot train, what torch-cuda is taken to train faster, and networks that it is not told."""
+        if arithmetic == "fp16":
+            return None
+        from kernels.dispatch import route  # noqa: PLC0415 - its routes ask for layouts, which load torch
+
+        if not members:
+            return UNTOLD
+        routes = {route(member, arithmetic) for member in members} - {"persistent", "ragged"}
+        return f"torch-cuda serves these networks by the route {min(routes)!r}" if routes else None
+
+    def learner(
+        self,
+        topology: Topology,
+        parameters: Mapping[str, Array],
+        rule: Rule,
+        optimizer: OptimizerSettings,
+        *,
+        batch: int,
+        arithmetic: ArithmeticName,
+    ) -> Learner:
+        """Return a learner of one network."""
+        from kernels.backends.triton.learner import TritonLearner  # noqa: PLC0415
+
+        return TritonLearner(topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic)
+
+
+@dataclass(frozen=True)
+class Kernels(TakesAll):
+    """A backend that has kernels, and no learner that would use them alone."""
 
     name: str
     launch: Callable[[], str | None]
@@ -80,11 +137,11 @@ class Kernels:
         arithmetic: ArithmeticName,  # noqa: ARG002
     ) -> Learner:
         """Raise KernelError: `lack` has refused before."""
-        raise KernelError(f"{self.name}: {NO_LEARNER}. Choose 'auto'.")
+        raise KernelError(f"{self.name}: {NO_LEARNER}. Choose 'triton' or 'auto'.")
 
 
 @dataclass(frozen=True)
-class TorchCuda:
+class TorchCuda(TakesAll):
     """The engine of torch on a CUDA device."""
 
     name: str = "torch-cuda"
@@ -95,8 +152,8 @@ class TorchCuda:
         return probe_torch_cuda()
 
     def lack(self, arithmetic: ArithmeticName) -> str | None:
-        """Lacks exact-1, which steps its parameters through NumPy on the CPU."""
-        return "exact-1 steps its parameters on the CPU" if arithmetic == "exact-1" else None
+        """Lacks fp16, which the Triton kernels alone have."""
+        return NO_FP16 if arithmetic == "fp16" else None
 
     def learner(
         self,
@@ -110,12 +167,15 @@ class TorchCuda:
     ) -> Learner:
         """Return a learner of one network."""
         from kernels.backends.cuda import CudaLearner  # noqa: PLC0415
+        from kernels.backends.memory import WithinMemory, device_memory  # noqa: PLC0415
 
-        return CudaLearner(topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic)
+        with device_memory("a network"):
+            made = CudaLearner(topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic)
+        return WithinMemory(made)
 
 
 @dataclass(frozen=True)
-class TorchCpu:
+class TorchCpu(TakesAll):
     """The fast backend of the CPU."""
 
     name: str = "torch-cpu"
@@ -125,9 +185,9 @@ class TorchCpu:
         """Multiply two matrices."""
         return probe_torch_cpu()
 
-    def lack(self, arithmetic: ArithmeticName) -> str | None:  # noqa: ARG002
-        """Lacks nothing: every arithmetic class runs on the CPU."""
-        return None
+    def lack(self, arithmetic: ArithmeticName) -> str | None:
+        """Lacks fp16, which the Triton kernels alone have."""
+        return NO_FP16 if arithmetic == "fp16" else None
 
     def learner(
         self,
@@ -146,7 +206,7 @@ class TorchCpu:
 
 
 @dataclass(frozen=True)
-class ReferenceCpu:
+class ReferenceCpu(TakesAll):
     """The arbiter: float64 NumPy, slow, for comparison."""
 
     name: str = "reference"
@@ -157,7 +217,7 @@ class ReferenceCpu:
         return probe_numpy()
 
     def lack(self, arithmetic: ArithmeticName) -> str | None:
-        """Lacks exact-1 and bf16, which the arbiter does not imitate: it is float64 throughout."""
+        """Lacks exact-1, bf16 and fp16, which the arbiter does not imitate: it is float64 throughout."""
         return None if arithmetic == "fp32" else f"it computes in float64 and has no {arithmetic}"
 
     def learner(
@@ -196,10 +256,12 @@ class Backends:
         """Return for each backend, in order of preference, why it cannot be used; empty where it can."""
         return {backend.name: self._refusal(backend, arithmetic) or "" for backend in self._members}
 
-    def choose(self, name: str, arithmetic: ArithmeticName) -> tuple[Backend, dict[str, str]]:
+    def choose(
+        self, name: str, arithmetic: ArithmeticName, members: Sequence[Member] = ()
+    ) -> tuple[Backend, dict[str, str]]:
         """Return the backend that serves and, by name, why each other one was refused; see `choose_backend`."""
-        if arithmetic not in ARITHMETIC:
-            raise KernelError(f"arithmetic must be one of {', '.join(ARITHMETIC)}, got {arithmetic!r}.")
+        if arithmetic not in EVERY_ARITHMETIC:
+            raise KernelError(f"arithmetic must be one of {', '.join(EVERY_ARITHMETIC)}, got {arithmetic!r}.")
         names = [backend.name for backend in self._members]
         if name not in ("auto", *names):
             raise KernelError(f"backend must be auto or one of {', '.join(names)}, got {name!r}.")
@@ -210,7 +272,12 @@ class Backends:
                 why = self._refusal(backend, arithmetic)
             else:
                 # Nobody is asked to launch what would not be taken: packages are large, and so is a device's context.
-                why = backend.lack(arithmetic) or _passed_over(name, chosen) or self._machine(backend)
+                why = (
+                    backend.lack(arithmetic)
+                    or _passed_over(name, chosen)
+                    or backend.leaves(members, arithmetic)
+                    or self._machine(backend)
+                )
             if why is None:
                 chosen = backend
             else:
@@ -232,7 +299,7 @@ def _passed_over(name: str, chosen: Backend | None) -> str | None:
 
 _HERE = Backends(
     (
-        Kernels("triton", probe_triton),
+        Triton(),
         Kernels("cupy", probe_cupy),
         TorchCuda(),
         TorchCpu(),
@@ -241,14 +308,18 @@ _HERE = Backends(
 )
 
 
-def choose_backend(name: str = "auto", arithmetic: ArithmeticName = "fp32") -> tuple[Backend, dict[str, str]]:
+def choose_backend(
+    name: str = "auto", arithmetic: ArithmeticName = "fp32", members: Sequence[Member] = ()
+) -> tuple[Backend, dict[str, str]]:
     """Return the backend that serves and, by name, why each other one was refused.
 
-    `name` is "auto" or a backend's name: the first that runs here, or that one. A backend is asked to launch something
-    trivial, once a process, unless another was asked for or comes first, or it could not serve the class anyway.
+    `name` is "auto" or a backend's name: the first that runs here, or that one. `members` are the networks of a
+    population: "auto" takes the Triton kernels for those that they serve (`kernels.dispatch`), and for fp16. A backend
+    is asked to launch something trivial, once a process, unless another was asked for or comes first, or it could not
+    serve the class or these networks anyway.
     Raises KernelError for a name that is unknown or cannot serve.
     """
-    return _HERE.choose(name, arithmetic)
+    return _HERE.choose(name, arithmetic, members)
 
 
 def backend_table(arithmetic: ArithmeticName = "fp32") -> dict[str, str]:

@@ -1,13 +1,13 @@
 """Where buffers lie, buffers by number of samples, and reading any number of samples through buffers of one size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["CHUNK", "BySize", "in_chunks", "placed_on"]
+__all__ = ["CHUNK", "BySize", "Numbers", "in_chunks", "placed_on", "works_remotely"]
 
 # Predictions are made for so many samples at a time.
 CHUNK = 256
@@ -21,6 +21,42 @@ def placed_on(device: torch.device) -> AbstractContextManager[object]:
     On the CPU it does nothing: torch's own would slow each call inside.
     """
     return nullcontext() if device.type == "cpu" else device
+
+
+def works_remotely(device: torch.device) -> bool:
+    """Return whether an engine on `device` works there alone, by operations that are launched and not waited for.
+
+    Then numbers that change from step to step lie in arrays of the device, and nothing is read back before a step is
+    over. On the CPU numbers are arguments, NumPy shares the arrays, and a batch is read where it stands.
+    """
+    return device.type != "cpu"
+
+
+class Numbers:
+    """One number for each network, read by operations that are written down once; they see the latest `set`.
+
+    An array (networks, 1, ...) with `axes` axes after the first. Where `remote`, it is made on the device of the
+    context, and set from the host without waiting for what the device still has to do.
+    """
+
+    def __init__(self, networks: int, dtype: torch.dtype, *, axes: int = 1, remote: bool = False) -> None:
+        shape = (networks, *(1,) * axes)
+        self._staged = torch.zeros(shape, dtype=dtype, device="cpu")
+        self._values = self._staged.view(-1).numpy()
+        self._column = torch.zeros(shape, dtype=dtype) if remote else self._staged
+        self._remote = remote
+
+    def set(self, values: Sequence[float]) -> None:
+        """Replace all numbers."""
+        self._values[:] = values
+        if self._remote:
+            # From pageable memory the copy is staged before this returns: the next `set` cannot overtake it.
+            self._column.copy_(self._staged, non_blocking=True)
+
+    def of(self, networks: slice = slice(None)) -> Tensor:
+        """Return what multiplies the rows `networks`: (rows, 1, ...), or () for a single one, which is faster."""
+        column = self._column[networks]
+        return column.view(()) if len(column) == 1 else column
 
 
 class BySize(Generic[T]):

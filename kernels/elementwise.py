@@ -1,6 +1,6 @@
 """SGD, Adam and AdamW one element-wise operation at a time, for exact-1 and for populations.
 
-Each pass is one correctly rounded operation, and passes run over blocks that stay in a core's cache. Numbers
+Each pass is one correctly rounded operation; on a CPU passes run over blocks that stay in a core's cache. Numbers
 that differ between the networks of a population are arrays (P, 1).
 """
 
@@ -13,16 +13,19 @@ import torch
 from torch import Tensor
 
 from kernels.arithmetic import Op, run
+from kernels.buffers import Numbers
 from kernels.errors import KernelError
 from kernels.exact import round_to_grid, rounding_anchor
 from kernels.learner import Array
-from kernels.optimizers import ADAM_BETAS, ADAM_EPSILON
+from kernels.optimizers import ADAM_BETAS, ADAM_EPSILON, Optimizer
 from kernels.parameters import Parameters
 from kernels.rules import OptimizerSettings
 
 __all__ = ["ElementwiseAdam", "ElementwiseSgd", "WeightGrid", "blocks"]
 
 BLOCK = 32_768
+# A device has no cache to stay in: blocks only bound the scratch that they need.
+REMOTE_BLOCK = 2**24
 # First moments this small come from gradients that stopped long ago: they are dropped, and second moments kept from
 # zero, before they become subnormal numbers, on which processors and the vector library's square root crawl.
 FORGOTTEN = 2.0**-40
@@ -32,29 +35,17 @@ FORGETTING = 64
 LARGEST_RATIO = 8.0
 
 
-def blocks(networks: int, total: int) -> Iterator[tuple[slice, slice]]:
-    """Cut (networks, total) into blocks of about 32,768 elements."""
-    rows = max(1, BLOCK // total)
+def blocks(networks: int, total: int, size: int = BLOCK) -> Iterator[tuple[slice, slice]]:
+    """Cut (networks, total) into blocks of at most `size` elements."""
+    rows = max(1, size // total)
     for first in range(0, networks, rows):
-        for start in range(0, total, BLOCK):
-            yield slice(first, first + rows), slice(start, start + BLOCK)
+        for start in range(0, total, size):
+            yield slice(first, first + rows), slice(start, start + size)
 
 
-class Numbers:
-    """One number for each network, read by operations that are written down once; they see the latest `set`."""
-
-    def __init__(self, networks: int, dtype: torch.dtype) -> None:
-        self._column = torch.zeros(networks, 1, dtype=dtype)
-        self._values = self._column.numpy()
-
-    def set(self, values: Sequence[float]) -> None:
-        """Replace all numbers."""
-        self._values[:, 0] = values
-
-    def of(self, networks: slice) -> Tensor:
-        """Return what multiplies the rows `networks`: (rows, 1), or () for a single one, which is faster."""
-        column = self._column[networks]
-        return column.view(()) if len(column) == 1 else column
+def block_size(weights: Tensor, *, remote: bool) -> int:
+    """Return the most elements of `weights` that a pass takes at a time."""
+    return min(REMOTE_BLOCK, weights.numel()) if remote else BLOCK
 
 
 class WeightGrid:
@@ -86,7 +77,7 @@ def step_bits(rate: float, bits: int) -> int:
     return min(bits, 22 - math.frexp(LARGEST_RATIO * rate)[1])
 
 
-class ElementwiseAdam:
+class ElementwiseAdam(Optimizer):
     """Adam, or AdamW where `decays` are given; moments and steps in float32 whatever the precision of the weights.
 
     With p and q the running products of both betas, m <- .9 m + g and v <- .999 v + g^2 in raw units,
@@ -104,31 +95,38 @@ class ElementwiseAdam:
         decays: Sequence[float] | None = None,
         grid: WeightGrid | None = None,
     ) -> None:
-        networks = len(rates)
+        networks, remote = len(rates), parameters.arithmetic.remote
+        self._arithmetic = parameters.arithmetic
         self._units, self._rates, self._decays, self._grid = units, rates, decays, grid
         self._weights = parameters.flat.value.view(networks, -1)[:, part]
         gradient = parameters.gradient.view(networks, -1)[:, part]
         self._first = torch.zeros(self._weights.shape, dtype=torch.float32)
         self._second = torch.full_like(self._first, SMALLEST_SECOND)
-        # p, q, the number of steps, and a bound on every weight's magnitude.
-        self._clock = torch.tensor([1.0, 1.0, 0.0, math.inf], dtype=torch.float64)
+        # p, q, the number of steps, and a bound on every weight's magnitude: the host's, wherever the weights lie.
+        self._clock = torch.tensor([1.0, 1.0, 0.0, math.inf], dtype=torch.float64, device="cpu")
+        self._count, self._bound = 0.0, math.inf
         self.slots = {"first": self._first, "second": self._second, "clock": self._clock}
-        self._size, self._floor, self._anchor = (Numbers(networks, torch.float32) for _ in range(3))
-        self._keep = Numbers(networks, self._weights.dtype)
+        self._size, self._floor, self._anchor = (
+            Numbers(networks, torch.float32, remote=remote) for _ in range(3)
+        )
+        self._keep = Numbers(networks, self._weights.dtype, remote=remote)
         if grid is not None:
             self._anchor.set([rounding_anchor(step_bits(rate, grid.bits), 24) for rate in rates])
-        scratch = torch.zeros(2, BLOCK, dtype=torch.float32)
-        wide = torch.zeros(BLOCK, dtype=self._weights.dtype)
+        size = block_size(self._weights, remote=remote)
+        scratch = torch.zeros(2, size, dtype=torch.float32)
+        spare = torch.zeros(size, dtype=self._weights.dtype)
         self._operations: list[Op] = []
-        for rows, columns in blocks(*self._weights.shape):
+        for rows, columns in blocks(networks, self._weights.shape[1], size):
             weight = self._weights[rows, columns]
-            raw, step = scratch[:, : weight.numel()].view(2, *weight.shape)
-            self._operations += self._form_step(rows, columns, gradient[rows, columns], raw, step)
-            self._operations += self._take_step(rows, weight, step, wide[: weight.numel()].view(weight.shape))
+            narrow = scratch[:, : weight.numel()].view(2, *weight.shape)
+            wide = spare[: weight.numel()].view(weight.shape)
+            self._operations += self._form_step(rows, columns, gradient[rows, columns], narrow, wide)
+            self._operations += self._take_step(rows, weight, narrow[1], wide)
 
     def _form_step(
-        self, rows: slice, columns: slice, gradient: Tensor, raw: Tensor, step: Tensor
+        self, rows: slice, columns: slice, gradient: Tensor, scratch: Tensor, wide: Tensor
     ) -> list[Op]:
+        raw, step = scratch
         first, second = self._first[rows, columns], self._second[rows, columns]
         narrow = gradient.dtype == torch.float32
         g = gradient if narrow else raw
@@ -139,8 +137,7 @@ class ElementwiseAdam:
             partial(torch.mul, g, g, out=step),
             partial(second.mul_, ADAM_BETAS[1]),
             partial(second.add_, step),
-            # Not torch's: it calls the maths library, whose square roots are not all correctly rounded.
-            partial(np.sqrt, second.numpy(), step.numpy()),
+            *self._arithmetic.root(step, second, wide),
             partial(step.add_, self._floor.of(rows)),
             partial(torch.div, first, step, out=step),
             partial(step.mul_, self._size.of(rows)),
@@ -157,8 +154,8 @@ class ElementwiseAdam:
         anchor = self._anchor.of(rows)
         return [partial(step.add_, anchor), partial(step.sub_, anchor), *widen_and_subtract]
 
-    def update(self, scale: float) -> None:
-        """Step once at `scale` times the learning rate."""
+    def prepare(self, scale: float) -> None:
+        """Set the numbers of the next step, at `scale` times the learning rate."""
         beta1, beta2 = ADAM_BETAS
         p, q, count, bound = self._clock.tolist()
         p, q, count = p * beta1, q * beta2, count + 1.0
@@ -170,13 +167,25 @@ class ElementwiseAdam:
             self._keep.set(
                 [1.0 - rate * scale * decay for rate, decay in zip(self._rates, self._decays, strict=True)]
             )
+        if self._grid is not None and self._decays is None:
+            bound += LARGEST_RATIO * scale * max(self._rates)
+        self._count, self._bound = count, bound
+        self._clock.copy_(torch.tensor([p, q, count, bound], dtype=torch.float64, device="cpu"))
+
+    def launch(self) -> None:
+        """Step by the numbers that were prepared."""
         run(self._operations)
-        if count % FORGETTING == 0.0:
+
+    def finish(self) -> None:
+        """Drop moments that are too small to matter, and hold the weights inside their grid, where it is time."""
+        if self._count % FORGETTING == 0.0:
             torch.hardshrink(self._first, FORGOTTEN, out=self._first)
             self._second.clamp_min_(SMALLEST_SECOND)
-        if self._grid is not None and self._decays is None:
-            bound = self._hold(self._grid, bound + LARGEST_RATIO * scale * max(self._rates))
-        self._clock.copy_(torch.tensor([p, q, count, bound], dtype=torch.float64))
+        # Clamping matters only once a weight may have passed the limit: a bound is kept to save the pass.
+        # `not <=`: a NaN must not save it.
+        if self._grid is not None and self._decays is None and not self._bound <= self._grid.limit:
+            self._weights.clamp_(-self._grid.limit, self._grid.limit)
+            self._clock[-1] = float(self._weights.abs().max())
 
     def distrust(self) -> None:
         """Raise the bound on the weights to what they show: one that was loaded need not hold."""
@@ -184,16 +193,8 @@ class ElementwiseAdam:
         shown = float(self._weights.abs().max())
         self._clock[-1] = max(shown, bound)
 
-    def _hold(self, grid: WeightGrid, bound: float) -> float:
-        # Clamping matters only once a weight may have passed the limit: a bound is kept to save the pass.
-        # `not <=`: a NaN must not save it.
-        if not bound <= grid.limit:
-            self._weights.clamp_(-grid.limit, grid.limit)
-            bound = float(self._weights.abs().max())
-        return bound
 
-
-class ElementwiseSgd:
+class ElementwiseSgd(Optimizer):
     """V <- momentum V + G, W <- W - rate V."""
 
     def __init__(
@@ -210,11 +211,13 @@ class ElementwiseSgd:
         gradient = parameters.gradient.view(networks, -1)
         velocity = torch.zeros_like(weights)
         self.slots = {"velocity": velocity}
-        self._size, momentum = (Numbers(networks, weights.dtype) for _ in range(2))
+        remote = parameters.arithmetic.remote
+        self._size, momentum = (Numbers(networks, weights.dtype, remote=remote) for _ in range(2))
         momentum.set([each.momentum for each in settings])
-        scratch = torch.zeros(BLOCK, dtype=weights.dtype)
+        size = block_size(weights, remote=remote)
+        scratch = torch.zeros(size, dtype=weights.dtype)
         self._operations: list[Op] = []
-        for rows, columns in blocks(*weights.shape):
+        for rows, columns in blocks(networks, weights.shape[1], size):
             weight, moving = weights[rows, columns], velocity[rows, columns]
             step = scratch[: weight.numel()].view(weight.shape)
             self._operations += [
@@ -225,9 +228,12 @@ class ElementwiseSgd:
                 *(grid.settle(weight) if grid is not None else []),
             ]
 
-    def update(self, scale: float) -> None:
-        """Step once at `scale` times the learning rate."""
+    def prepare(self, scale: float) -> None:
+        """Set the sizes of the next step, at `scale` times the learning rate."""
         self._size.set(
             [each.rate * scale * unit for each, unit in zip(self._settings, self._units, strict=True)]
         )
+
+    def launch(self) -> None:
+        """Step by the sizes that were prepared."""
         run(self._operations)

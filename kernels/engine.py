@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kernels.arithmetic import Arithmetic, Bfloat16, run
-from kernels.buffers import CHUNK, BySize, in_chunks, placed_on
+from kernels.buffers import CHUNK, BySize, Numbers, in_chunks, placed_on, works_remotely
 from kernels.contrast import distance
 from kernels.elementwise import ElementwiseAdam, WeightGrid
 from kernels.errors import KernelError
@@ -27,6 +27,8 @@ from kernels.workspace import Workspace
 
 __all__ = ["Engine"]
 
+# Where the bits of exact-1, and the steps of populations, are vouched for.
+DEVICES = ("cpu", "cuda")
 CLASSES: Mapping[ArithmeticName, type[Arithmetic]] = {"fp32": Arithmetic, "bf16": Bfloat16, "exact-1": Exact}
 
 
@@ -34,8 +36,11 @@ class Engine:
     """Trains and reads networks of one topology; `values`, `rules` and `settings` have one entry for each.
 
     `population` None stands for one network whose arrays have no population axis. Arrays are torch tensors here.
-    `device` is where they lie: any of torch's for one network in fp32 or bf16; raises KernelError for another than the
-    CPU in exact-1 and for a population, whose optimizers step through NumPy.
+    `device` is where they lie: any of torch's for one network in fp32 or bf16, the CPU or a CUDA device in exact-1 and
+    for a population; raises KernelError for another. exact-1 gives the same bits on both.
+
+    Away from the CPU a step with fixed numbers of sweeps has three parts: `prepare` sets its numbers, `launch` does
+    the work and reads nothing back, so that it can be recorded and replayed, and `finish` reads how it went.
     """
 
     def __init__(
@@ -65,9 +70,18 @@ class Engine:
         self._rules = rules
         self._grid = grid
         self.steps = 0
-        self.arithmetic = CLASSES[arithmetic](population)
+        self.arithmetic = CLASSES[arithmetic](population, remote=works_remotely(self.device))
+        tolerances = [each.tolerance for rule in rules for each in (rule.free, rule.nudged)]
+        self.launches = self.arithmetic.remote and not any(tolerances)
+        self.factorises = settings[0].name == "dion"
         with placed_on(self.device):
             self._allocate(values, settings)
+        if self._caps and self.device.type != "cpu":
+            # A cap that is applied on two devices rounds differently: networks begin from the bits of the CPU.
+            host = Engine(
+                topology, values, rules, settings, batch=batch, arithmetic=arithmetic, population=population
+            )
+            self.adopt(host)
 
     def _allocate(self, values: Sequence[Mapping[str, Array]], settings: Sequence[OptimizerSettings]) -> None:
         topology, grid = self.topology, self._grid
@@ -84,6 +98,9 @@ class Engine:
         self._workspaces = BySize(self._make_workspace, self.batch)
         self._bias_gradient = self.parameters.gradient[..., self.parameters.bias_start :]
         self._health = torch.zeros(self.arithmetic.lead, dtype=self.arithmetic.dtype)
+        # A number alone must not round what it multiplies; those of a population are of the kind that callers give.
+        dtype = torch.float64 if self.arithmetic.population is None else torch.int64
+        self._sign = Numbers(len(self._rules), dtype, axes=2, remote=self.arithmetic.remote)
 
     def _regrid(self) -> None:
         if self._grid is not None:
@@ -116,22 +133,65 @@ class Engine:
         """
         assert torch.is_inference_mode_enabled(), "an EP path never records a graph"
         rows = x.shape[-2]
-        check_step(rows, self.batch, scale, [sign] if isinstance(sign, int) else sign.flatten().tolist())
+        self.check(rows, scale, sign)
         workspace = self.workspace(rows)
         workspace.load(x, y)
+        if self.launches:
+            self.prepare(scale, sign)
+            self.launch(workspace)
+            return self.finish(workspace)
         free = workspace.relax(measured=self.arithmetic.population is None)
         nudged = workspace.nudge(sign)
-        if rows != self.batch:
-            self.parameters.gradient.mul_(self.batch / rows)
+        self._rescale(rows)
         for optimizer in self._optimizers:
             optimizer.update(scale)
+        self._hold_caps()
+        run(self._refresh)
+        self.steps += 1
+        return free, nudged, torch.sum(self._bias_gradient, dim=-1, out=self._health)
+
+    def check(self, rows: int, scale: float, sign: int | Tensor) -> None:
+        """Raise KernelError unless a step may take `rows` samples with this `scale` and `sign`."""
+        check_step(rows, self.batch, scale, signs_of(sign))
+
+    def _rescale(self, rows: int) -> None:
+        if rows != self.batch:
+            self.parameters.gradient.mul_(self.batch / rows)
+
+    def _hold_caps(self) -> None:
         if self._caps:
             with placed_on(self.device):
                 for cap in self._caps:
                     cap.apply()
+
+    def prepare(self, scale: float, sign: int | Tensor) -> None:
+        """Set the numbers of the next step, which its operations read from arrays."""
+        self._sign.set(signs_of(sign))
+        for optimizer in self._optimizers:
+            optimizer.prepare(scale)
+
+    def launch(self, workspace: Workspace) -> None:
+        """Learn from the batch that `workspace` has loaded, by the numbers that were prepared, reading nothing back."""
+        workspace.relax_unread()
+        workspace.nudge(self._sign.of())
+        self._rescale(workspace.rows)
+        for optimizer in self._optimizers:
+            optimizer.launch()
         run(self._refresh)
+        torch.sum(self._bias_gradient, dim=-1, out=self._health)
+
+    def finish(self, workspace: Workspace) -> tuple[Settled, Settled, Tensor]:
+        """Do what a step calls for only now and then, and return what `step` returns."""
+        for optimizer in self._optimizers:
+            optimizer.finish()
+        if self._caps:
+            # They look at the weights to find out what to do: that cannot be recorded.
+            self._hold_caps()
+            run(self._refresh)
         self.steps += 1
-        return free, nudged, torch.sum(self._bias_gradient, dim=-1, out=self._health)
+        rule = self._rules[0]
+        free = Settled(rule.free.steps, workspace.residual())
+        return free, Settled(rule.nudged.steps, 0.0), self._health
 
     @torch.inference_mode()
     def scores(self, x: Tensor) -> Tensor:
@@ -160,12 +220,12 @@ class Engine:
         self.steps = other.steps
 
     def state(self) -> dict[str, Array]:
-        """Return copies of all that is needed to continue bit for bit, of an engine on the CPU."""
+        """Return copies, on the host, of all that is needed to continue bit for bit."""
         return read_state(self.parameters, [*self._optimizers, *self._caps], self.steps)
 
     @torch.inference_mode()
     def load(self, state: Mapping[str, Array]) -> None:
-        """Continue on the CPU from a `state`; raises KernelError for one of another network, optimizer or grid."""
+        """Continue from a `state`; raises KernelError for one of another network, optimizer or grid."""
         check = None if self._grid is None else self._grid.check
         self.steps = load_state(self.parameters, [*self._optimizers, *self._caps], state, check=check)
         for optimizer in self._optimizers:
@@ -175,12 +235,23 @@ class Engine:
 
 def check_device(device: torch.device, arithmetic: ArithmeticName, population: int | None) -> None:
     """Raise KernelError where an engine of this kind cannot work on `device`."""
-    if device.type == "cpu" or (arithmetic != "exact-1" and population is None):
+    if arithmetic not in CLASSES:
+        raise KernelError(
+            f"the engine of torch computes in {', '.join(CLASSES)}, got {arithmetic!r}. Choose one of them, or a "
+            "backend that has it."
+        )
+    if device.type in DEVICES or (arithmetic != "exact-1" and population is None):
         return
     asked = "exact-1" if arithmetic == "exact-1" else "a population"
     raise KernelError(
-        f"{asked} steps its parameters through NumPy, on the CPU, got the device {str(device)!r}. Leave `device` out."
+        f"{asked} runs on {' and '.join(DEVICES)}, got the device {str(device)!r}. Choose one of them, or leave "
+        "`device` out."
     )
+
+
+def signs_of(sign: int | Tensor) -> list[int]:
+    """Return the signs of a step, one for each network, from what a caller gave."""
+    return [sign] if isinstance(sign, int) else sign.flatten().tolist()
 
 
 def exact_grid(
@@ -188,8 +259,8 @@ def exact_grid(
 ) -> WeightGrid:
     """Return the weight grid of exact-1; raises KernelError for what it cannot do exactly."""
     for each in settings:
-        if each.name == "muon" or each.spectral_cap is not None:
-            asked = "muon" if each.name == "muon" else "a spectral cap"
+        if each.name in ("muon", "dion") or each.spectral_cap is not None:
+            asked = "a spectral cap" if each.spectral_cap is not None else each.name
             raise KernelError(
                 f"exact-1 has no {asked}, whose products are not exact. Use sgd, adam or adamw, or fp32."
             )

@@ -4,7 +4,7 @@ Weights lie on a grid of 2**-24 or coarser with |w| <= 4; states, inputs and err
 partial sum of a product fits the 53 bits of float64 it is exact, so that it cannot depend on order, vector width,
 fused multiply-add, threads or library. `weight_bits` and `check_batch` hold the bounds; nothing is assumed. All
 else is element-wise: one correctly rounded operation at a time (+, -, *, /, sqrt), never a fused call and never a
-library's exponential.
+library's exponential. So a CUDA device gives the bits of a CPU, by other orders of the same exact sums.
 """
 
 import math
@@ -136,11 +136,7 @@ class Exact(Arithmetic):
         assert isinstance(signal, ExactInput)
         leading = tuple(range(data.dim() - 1))
         high, low = torch.amax(data, dim=leading), torch.amin(data, dim=leading)
-        largest = max(float(high.amax()), -float(low.amin()))
-        if not largest <= INPUT_LIMIT:
-            raise KernelError(
-                f"exact-1 takes inputs in [-1, 1], got a magnitude of {largest}. Scale the data, or use fp32."
-            )
+        check_magnitude(high, low)
         active = (high - low + high.abs()).nonzero()
         first, last = (int(active[0]), int(active[-1])) if len(active) else (0, 0)
         signal.first, signal.stop = first // 8 * 8, min(data.shape[-1], last // 8 * 8 + 8)
@@ -149,6 +145,30 @@ class Exact(Arithmetic):
             INPUT_ANCHOR
         )
         signal.operand = signal.value[..., columns].copy_(narrow)
+
+    def check_input(self, data: Tensor) -> None:
+        """Raise KernelError for inputs beyond 1."""
+        check_magnitude(data, data)
+
+    def place(self, signal: Signal, data: Tensor) -> None:
+        """Set `signal` to the input `data`, checked before, on the state grid, in the memory that it has.
+
+        All columns stay in the products: to find those that are zero would be to wait for the device, and a step that
+        is recorded must always read the same ones.
+        """
+        assert isinstance(signal, ExactInput)
+        signal.value.copy_(signal.narrow.copy_(data).add_(INPUT_ANCHOR).sub_(INPUT_ANCHOR))
+
+    def root(self, out: Tensor, source: Tensor, wide: Tensor) -> list[Op]:
+        """Store the square root of the float32 `source` in `out`, correctly rounded.
+
+        On a device through float64: no root of a float32 number lies within 2**-51 of itself of the middle between
+        two of them, so that one which is off by a unit in the last place of float64 is still rounded to the right
+        one. Nothing then depends on how a device's library takes square roots of float32.
+        """
+        if not self.remote:
+            return super().root(out, source, wide)
+        return [partial(wide.copy_, source), wide.sqrt_, partial(out.copy_, wide)]
 
     def accumulate_input(self, out: Tensor, weight: Tensor, x: Signal) -> list[Op]:
         """Add the product of a weight and the input, (units, samples), to `out`."""
@@ -183,6 +203,15 @@ class Exact(Arithmetic):
     def softmax(self, out: Tensor, logits: Tensor) -> list[Op]:
         """Store the softmax of each column of `logits` in `out`; they may be one array."""
         return exact_softmax(out, logits)
+
+
+def check_magnitude(high: Tensor, low: Tensor) -> None:
+    """Raise KernelError unless the largest of `high` and the smallest of `low` lie in [-1, 1]."""
+    largest = max(float(high.amax()), -float(low.amin()))
+    if not largest <= INPUT_LIMIT:
+        raise KernelError(
+            f"exact-1 takes inputs in [-1, 1], got a magnitude of {largest}. Scale the data, or use fp32."
+        )
 
 
 def exact_softmax(out: Tensor, logits: Tensor) -> list[Op]:

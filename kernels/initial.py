@@ -9,7 +9,7 @@ from kernels.errors import KernelError
 from kernels.randomness import uniform_integers
 from kernels.topology import Topology, bias_name, weight_name
 
-__all__ = ["initial_parameters"]
+__all__ = ["initial_basis", "initial_parameters"]
 
 GRID = 2**24
 
@@ -33,3 +33,13 @@ def initial_parameters(topology: Topology, seed: bytes, gain: float) -> dict[str
     for layer in range(1, topology.last + 1):
         parameters[bias_name(layer)] = np.zeros(topology.sizes[layer])
     return parameters
+
+
+def initial_basis(rows: int, columns: int, fraction: float) -> NDArray[np.float64]:
+    """Return orthonormal columns (columns, rank) of the discrete cosine basis: where low-rank updates begin.
+
+    The rank is `fraction` of the smaller side of a matrix (rows, columns), at least 1.
+    """
+    rank = max(1, round(fraction * min(rows, columns)))
+    wave = np.cos(math.pi / columns * (np.arange(columns)[:, None] + 0.5) * np.arange(rank))
+    return np.asarray(wave / np.linalg.norm(wave, axis=0))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from kernels.dion import Dion
 from kernels.elementwise import ElementwiseAdam, ElementwiseSgd, WeightGrid
 from kernels.muon import Muon
 from kernels.optimizers import FusedAdam, Optimizer, Sgd
@@ -20,7 +21,7 @@ def make_optimizers(
     units: Sequence[float],
     grid: WeightGrid | None = None,
 ) -> list[Optimizer]:
-    """Return what steps the parameters: one optimizer, or Muon for the weights and Adam for the biases."""
+    """Return what steps the parameters: one optimizer, or Muon or Dion for the weights and Adam for the biases."""
     first = settings[0]
     elementwise = grid is not None or parameters.arithmetic.population is not None
     if first.name == "sgd":
@@ -29,6 +30,9 @@ def make_optimizers(
         return [Sgd(parameters, unit=units[0], settings=first)]
     optimizers: list[Optimizer] = []
     part, rates = slice(None), [each.rate for each in settings]
+    if first.name == "dion":
+        optimizers = [Dion(parameters, settings=settings)]
+        part, rates = slice(parameters.bias_start, None), [each.bias_rate for each in settings]
     if first.name == "muon":
         dtype = torch.bfloat16 if parameters.arithmetic.name == "bf16" else torch.float32
         optimizers = [Muon(parameters, settings=settings, operand_dtype=dtype)]

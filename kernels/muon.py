@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from kernels.buffers import Numbers
+from kernels.optimizers import Optimizer
 from kernels.parameters import Parameters
 from kernels.rules import OptimizerSettings
 
@@ -46,7 +48,7 @@ class NewtonSchulz:
         return x.mT if self._tall else x
 
 
-class Muon:
+class Muon(Optimizer):
     """M <- mu M + G, W <- W - rate sqrt(max(1, rows/cols)) NewtonSchulz(G + mu M): Nesterov's look ahead.
 
     Jordan et al. (2024). Steps every weight matrix; biases are another optimizer's.
@@ -58,7 +60,8 @@ class Muon:
         arithmetic = parameters.arithmetic
         self._steps = settings[0].ns_steps
         self._rates = [each.rate for each in settings]
-        self._arithmetic = arithmetic
+        self._sizes = Numbers(len(settings), torch.float32, axes=2, remote=arithmetic.remote)
+        self._size = self._sizes.of()
         self._momentum = arithmetic.by_network([each.momentum for each in settings], axes=2)
         self.slots = {}
         self._matrices = []
@@ -74,11 +77,14 @@ class Muon:
                     (weight, gradient, velocity, torch.empty_like(velocity), factor, iteration)
                 )
 
-    def update(self, scale: float) -> None:
-        """Step once at `scale` times the learning rate."""
-        size = self._arithmetic.by_network([rate * scale for rate in self._rates], axes=2)
+    def prepare(self, scale: float) -> None:
+        """Set the sizes of the next step."""
+        self._sizes.set([rate * scale for rate in self._rates])
+
+    def launch(self) -> None:
+        """Step by the sizes that were prepared."""
         for weight, gradient, velocity, ahead, factor, iteration in self._matrices:
             velocity.mul_(self._momentum).add_(gradient)
             torch.mul(velocity, self._momentum, out=ahead).add_(gradient)
             ahead.copy_(iteration.orthogonalise(ahead, self._steps))
-            weight.sub_(ahead.mul_(size).mul_(factor))
+            weight.sub_(ahead.mul_(self._size).mul_(factor))

@@ -180,21 +180,23 @@ class NudgedPhase(Phase):
 
     def feedback(self, layer: int) -> Tensor:
         """Return the transposed readout weights through which the cost pulls on `layer`."""
-        return self.weights[weight_name(layer, self.topology.last)].operand.mT
+        return self.arithmetic.readout(self.weights[weight_name(layer, self.topology.last)]).mT
 
     def receive(self, layer: int, out: Tensor) -> list[Op]:
         """Store in `out` what `layer` receives, the pull beta W_L^T (y - p) of a readout included."""
         operations = super().receive(layer, out)
         if self.reads(layer):
-            operations += self.arithmetic.accumulate(out, self.feedback(layer), self.pull.operand)
+            pull = self.arithmetic.readout(self.pull)
+            operations += self.arithmetic.accumulate(out, self.feedback(layer), pull)
         return operations
 
     def read(self) -> list[Op]:
         """Set the scores of the present states."""
         operations: list[Op] = [partial(self._scores.copy_, self.base[self.topology.last])]
         for layer in self._readers:
-            weight = self.weights[weight_name(layer, self.topology.last)].operand
-            operations += self.arithmetic.accumulate(self._scores, weight, self.states[layer].operand)
+            weight = self.arithmetic.readout(self.weights[weight_name(layer, self.topology.last)])
+            state = self.arithmetic.readout(self.states[layer])
+            operations += self.arithmetic.accumulate(self._scores, weight, state)
         return operations
 
     def consult(self) -> list[Op]:
@@ -265,8 +267,8 @@ class LinearPhase(Phase):
         """Store in `out` what `layer` receives, the source included."""
         operations = super().receive(layer, out)
         if layer in self._readers:
-            feedback = self.weights[weight_name(layer, self.topology.last)].operand.mT
-            operations += self.arithmetic.accumulate(out, feedback, self._source.operand)
+            feedback = self.arithmetic.readout(self.weights[weight_name(layer, self.topology.last)]).mT
+            operations += self.arithmetic.accumulate(out, feedback, self.arithmetic.readout(self._source))
         elif layer == self.topology.last:
             operations += [partial(out.add_, self._source.value)]
         return operations

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernels.backends.graph import fastest_step
+from kernels.backends.probe import full_precision
 from kernels.engine import Engine
 from kernels.errors import KernelError
 from kernels.inputs import class_tensor, input_tensor
@@ -35,7 +37,8 @@ class PopulationLearner:
 
     The rules must agree in all but beta, and take fixed numbers of steps; the settings in the optimizer's name,
     Newton-Schulz steps and whether there is a cap. In "exact-1" a network's result depends on its own arguments
-    alone, not on its slot or its neighbours, and equals that of an `EqpropLearner`.
+    alone, not on its slot, its neighbours or the device, and equals that of an `EqpropLearner`. `device` is the CPU
+    or a CUDA device, where steps are CUDA graphs; arrays come from the host and go back to it.
     """
 
     def __init__(
@@ -47,11 +50,14 @@ class PopulationLearner:
         *,
         batch: int,
         arithmetic: ArithmeticName = "fp32",
+        device: str | torch.device = "cpu",
     ) -> None:
         self.size = len(parameters)
         check_population(self.size, rules, optimizers)
         if arithmetic == "bf16":
             raise KernelError("a population runs in fp32 or exact-1: networks this small are slower in bf16.")
+        if torch.device(device).type != "cpu":
+            full_precision()
         with torch.inference_mode():
             self._engine = Engine(
                 topology,
@@ -61,7 +67,9 @@ class PopulationLearner:
                 batch=batch,
                 arithmetic=arithmetic,
                 population=self.size,
+                device=device,
             )
+        self._advance = fastest_step(self._engine)
 
     def step(
         self, x: Array, y: Array, *, scale: float, signs: Sequence[int] | None = None
@@ -75,8 +83,8 @@ class PopulationLearner:
         if signs is not None and len(signs) != self.size:
             raise KernelError(f"signs must be one for each of {self.size} networks, got {len(signs)}.")
         sign = torch.tensor([1] * self.size if signs is None else [*signs]).view(-1, 1, 1)
-        free, nudged, health = self._engine.step(inputs, classes, scale=scale, sign=sign)
-        return PopulationReport(free.steps, nudged.steps, np.isfinite(health.numpy()))
+        free, nudged, health = self._advance(inputs, classes, scale=scale, sign=sign)
+        return PopulationReport(free.steps, nudged.steps, np.isfinite(health.numpy(force=True)))
 
     def predict(self, x: Array) -> Array:
         """Return scores (P, n, classes) for `x` (P, n, n_0), any n."""
@@ -105,6 +113,6 @@ def check_population(size: int, rules: Sequence[Rule], settings: Sequence[Optimi
         raise KernelError("the rules of a population may differ in beta alone.")
     if rules[0].free.tolerance or rules[0].nudged.tolerance:
         raise KernelError("a population takes fixed numbers of steps: tolerance must be 0.")
-    kinds = {(each.name, each.ns_steps, each.spectral_cap is None) for each in settings}
+    kinds = {(each.name, each.ns_steps, each.rank_fraction, each.spectral_cap is None) for each in settings}
     if len(kinds) > 1:
         raise KernelError(f"the optimizers of a population must be of one kind, got {sorted(kinds)}.")

@@ -9,6 +9,7 @@ from kernels.topology import Topology
 
 __all__ = [
     "ARITHMETIC",
+    "EVERY_ARITHMETIC",
     "ArithmeticName",
     "Estimate",
     "OptimizerName",
@@ -22,11 +23,13 @@ __all__ = [
 Scheme = Literal["block", "synchronous"]
 Order = Literal["forward", "backward", "alternating"]
 Estimate = Literal["centred", "one-sided", "negative", "random-sign", "linearised"]
-OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
-ArithmeticName = Literal["fp32", "bf16", "exact-1"]
+OptimizerName = Literal["sgd", "adam", "adamw", "muon", "dion"]
+ArithmeticName = Literal["fp32", "bf16", "exact-1", "fp16"]
 
-
+# The classes of every learner of torch.
 ARITHMETIC: tuple[ArithmeticName, ...] = ("fp32", "bf16", "exact-1")
+# fp16 is states and products in fp16, with sums and parameters in fp32: the Triton kernels alone have it.
+EVERY_ARITHMETIC: tuple[ArithmeticName, ...] = (*ARITHMETIC, "fp16")
 
 
 def _expect(condition: bool, message: str) -> None:
@@ -110,10 +113,12 @@ class Rule:
 class OptimizerSettings:
     """How gradients become steps.
 
-    `rate` is the learning rate; `momentum` that of sgd and muon; `weight_decay` the decoupled decay of adamw
+    `rate` is the learning rate; `momentum` that of sgd, muon and dion; `weight_decay` the decoupled decay of adamw
     (per unit of rate), of weights and biases alike; `ns_steps` the Newton-Schulz iterations of muon and `bias_rate`
-    the Adam rate of its biases. `spectral_cap` bounds the spectral norm of every state-to-state weight after each
-    step. Adam uses betas .9 and .999 and epsilon 1e-8 (Kingma & Ba 2015).
+    the Adam rate of its biases and of dion's. `rank_fraction` is the share of the smaller side of a matrix that dion's
+    updates span, and `error_feedback` the share of what they leave out that comes back later. `spectral_cap` bounds
+    the spectral norm of every state-to-state weight after each step. Adam uses betas .9 and .999 and epsilon 1e-8
+    (Kingma & Ba 2015).
     """
 
     name: OptimizerName = "adam"
@@ -123,11 +128,13 @@ class OptimizerSettings:
     ns_steps: int = 5
     bias_rate: float = 1e-3
     spectral_cap: float | None = None
+    rank_fraction: float = 0.25
+    error_feedback: float = 1.0
 
     def __post_init__(self) -> None:
         _expect(
-            self.name in ("sgd", "adam", "adamw", "muon"),
-            f"optimizer must be sgd, adam, adamw or muon, got {self.name!r}.",
+            self.name in ("sgd", "adam", "adamw", "muon", "dion"),
+            f"optimizer must be sgd, adam, adamw, muon or dion, got {self.name!r}.",
         )
         for field in ("rate", "bias_rate"):
             value = getattr(self, field)
@@ -142,3 +149,10 @@ class OptimizerSettings:
             self.spectral_cap is None or (math.isfinite(self.spectral_cap) and self.spectral_cap > 0),
             f"spectral_cap must be finite and above 0, or None, got {self.spectral_cap}.",
         )
+        for field in ("rank_fraction", "error_feedback"):
+            value = getattr(self, field)
+            lowest = "above 0" if field == "rank_fraction" else "at least 0"
+            _expect(
+                0 <= value <= 1 and (value > 0 or field == "error_feedback"),
+                f"{field} must be {lowest} and at most 1, got {value}.",
+            )

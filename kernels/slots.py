@@ -29,7 +29,7 @@ def _slots(parameters: Parameters, holders: Sequence[Remembers]) -> dict[str, Te
 
 def read_state(parameters: Parameters, holders: Sequence[Remembers], steps: int) -> dict[str, Array]:
     """Return copies of all arrays and of the number of steps taken."""
-    held = {name: slot.numpy().copy() for name, slot in _slots(parameters, holders).items()}
+    held = {name: slot.numpy(force=True).copy() for name, slot in _slots(parameters, holders).items()}
     return held | {"step": np.array(steps)}
 
 

@@ -1,6 +1,7 @@
 """All buffers of one batch size, and the way of a batch from its input to its gradient, written down once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -10,8 +11,8 @@ from kernels.arithmetic import Arithmetic, Op, Signal, run
 from kernels.contrast import Contrast, distance
 from kernels.inputs import classes_on, one_hot
 from kernels.phases import LinearPhase, NudgedPhase, Phase
-from kernels.rules import Rule
-from kernels.settle import Relaxer, Settled, sweep_order
+from kernels.rules import Relaxation, Rule
+from kernels.settle import Relaxer, Settled, sweep, sweep_order
 from kernels.topology import Topology, bias_name, weight_name
 
 __all__ = ["Workspace"]
@@ -37,11 +38,11 @@ class Workspace:
         self.arithmetic = arithmetic
         self.weights = weights
         self.rule = rules[0]
+        self.rows = batch
         sizes, classes = topology.sizes, topology.sizes[-1]
         self.x = arithmetic.input(batch, sizes[0])
         self.target = arithmetic.zeros(classes, batch)
         self._device = self.target.device
-        self._away = self._device.type != "cpu"
         self.scores = arithmetic.zeros(classes, batch)
         self.mistake = arithmetic.zeros(classes, batch)
         self._weighted = arithmetic.signal(classes, batch)
@@ -83,10 +84,20 @@ class Workspace:
         self.begin += self.free.feed_forward()
         self._relaxer = Relaxer(self.free, rule.free, measured=False)
         self._measured = Relaxer(self.free, rule.free, measured=True)
+        self._deferred = self._defer(rule.free) if self.arithmetic.remote else []
         self.read = self._read()
         self.compare = [*self._compare(), *self._readout_gradients(gradients)]
         self.nudging = self._start_linear() if self.linear is not None else self._start_nudged()
         self.contrasting = [*self.contrast.form(), *self.contrast.gradients(self.x, gradients)]
+
+    def _defer(self, relaxation: Relaxation) -> list[Op]:
+        """The free phase of a fixed number of sweeps, the last of which leaves `free.change` to be read later."""
+        steps = relaxation.steps
+        if relaxation.tolerance > 0 or not steps:
+            return []
+        before = Relaxer(self.free, replace(relaxation, steps=steps - 1), measured=False)
+        measured = self.arithmetic.population is None
+        return [before.run, *sweep(self.free, relaxation, steps - 1, measured=measured)]
 
     def _read(self) -> list[Op]:
         last = self.topology.last
@@ -94,8 +105,9 @@ class Workspace:
             return [partial(self.scores.copy_, self.free.states[last].value)]
         operations: list[Op] = [partial(self.scores.copy_, self.free.base[last])]
         for source in self.topology.below(last):
-            weight = self.weights[weight_name(source, last)].operand
-            operations += self.arithmetic.accumulate(self.scores, weight, self.free.states[source].operand)
+            weight = self.arithmetic.readout(self.weights[weight_name(source, last)])
+            state = self.arithmetic.readout(self.free.states[source])
+            operations += self.arithmetic.accumulate(self.scores, weight, state)
         return operations
 
     def _compare(self) -> list[Op]:
@@ -140,7 +152,8 @@ class Workspace:
         operations = [] if common is self.free.base[layer] else self.free.receive(layer, common)
         if phase.reads(layer):
             pull = self.nudged[-1].states[layer].value
-            operations += self.arithmetic.multiply(pull, phase.feedback(layer), phase.pull.operand)
+            received = self.arithmetic.readout(phase.pull)
+            operations += self.arithmetic.multiply(pull, phase.feedback(layer), received)
         return operations
 
     def _receive_outset(self, layer: int, phase: NudgedPhase, side: int) -> list[Op]:
@@ -161,17 +174,20 @@ class Workspace:
             if target == last and source == 0:
                 operations += self.arithmetic.multiply_input(out, weighted.operand, self.x)
             elif target == last:
-                operations += self.arithmetic.multiply(
-                    out, weighted.operand, self.free.states[source].operand.mT
-                )
+                mistake = self.arithmetic.readout(weighted)
+                state = self.arithmetic.readout(self.free.states[source])
+                operations += self.arithmetic.multiply(out, mistake, state.mT)
         return [*operations, partial(torch.sum, weighted.value, dim=-1, out=gradients[bias_name(last)])]
 
     def load(self, x: Tensor, y: Tensor | None) -> None:
         """Take in a batch from the host: `x` ([P,] batch, n_0) float32, `y` ([P,] batch) class numbers."""
-        if self._away:
-            x = x.to(self._device)
+        if self.arithmetic.remote:
+            # What is wrong with a batch is found here, before anything has changed and without asking the device.
+            self.arithmetic.check_input(x)
             y = y if y is None else classes_on(self._device, y, self.topology.sizes[-1])
-        self.arithmetic.take(self.x, x)
+            self.arithmetic.place(self.x, x.to(self._device, non_blocking=True))
+        else:
+            self.arithmetic.take(self.x, x)
         if y is not None:
             one_hot(self.target, y)
 
@@ -181,6 +197,20 @@ class Workspace:
         settled = (self._measured if measured else self._relaxer).run()
         run(self.read)
         return settled
+
+    def relax_unread(self) -> None:
+        """Settle the free phase like `relax`, for fixed numbers of sweeps on a device, reading nothing back.
+
+        Its residual is left to `residual`; that of a population is not measured.
+        """
+        run(self.begin)
+        run(self._deferred)
+        run(self.read)
+
+    def residual(self) -> float:
+        """Return the largest change of any state in the last sweep of `relax_unread`; waits for the device."""
+        measured = self._deferred and self.arithmetic.population is None
+        return float(self.free.change.max()) if measured else 0.0
 
     def aim(self, sign: int | Tensor) -> None:
         """Set the sign of a random-sign nudge; the other estimates do not read it."""

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.initial import initial_basis
 from kernels.rules import OptimizerSettings
 
 __all__ = ["clip_spectrum", "empty_slots", "newton_schulz", "optimizer_step"]
@@ -34,9 +35,31 @@ def clip_spectrum(matrix: Float, cap: float) -> Float:
 
 
 def empty_slots(value: Float, settings: OptimizerSettings) -> Slots:
-    """Return what the optimizer of a parameter remembers before its first step: zeros."""
+    """Return what the optimizer of a parameter remembers before its first step."""
+    if settings.name == "dion" and value.ndim == 2:
+        return {
+            "momentum": np.zeros_like(value),
+            "basis": initial_basis(len(value), value.shape[1], settings.rank_fraction),
+        }
     alone = settings.name == "sgd" or (settings.name == "muon" and value.ndim == 2)
     return {name: np.zeros_like(value) for name in (("velocity",) if alone else ("first", "second"))}
+
+
+def dion_step(
+    value: Float, gradient: Float, slots: Slots, settings: OptimizerSettings, rate: float
+) -> tuple[Float, Slots]:
+    """Return a matrix stepped by Dion (Ahn et al. 2025, algorithm 1), and its slots."""
+    buffer = slots["momentum"] + gradient
+    left, _ = np.linalg.qr(buffer @ slots["basis"])
+    right = buffer.T @ left
+    captured = left @ right.T
+    length = np.linalg.norm(right, axis=0)
+    found = length > 1e-4 * length.max()
+    basis = np.where(found, right / np.where(found, length, 1.0), slots["basis"])
+    rows, columns = value.shape
+    step = rate * math.sqrt(rows / columns) * left @ (basis * found).T
+    kept = settings.momentum * captured + settings.error_feedback * (buffer - captured)
+    return value - step, {"momentum": kept, "basis": basis}
 
 
 def optimizer_step(
@@ -54,7 +77,9 @@ def optimizer_step(
         direction = newton_schulz(gradient + settings.momentum * velocity, settings.ns_steps)
         rows, columns = value.shape
         return value - rate * math.sqrt(max(1.0, rows / columns)) * direction, {"velocity": velocity}
-    if settings.name == "muon":
+    if settings.name == "dion" and matrix:
+        return dion_step(value, gradient, slots, settings, rate)
+    if settings.name in ("muon", "dion"):
         rate = settings.bias_rate * scale
     if settings.name == "adamw":
         value = value - rate * settings.weight_decay * value

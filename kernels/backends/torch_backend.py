@@ -1,4 +1,4 @@
-"""One network on the CPU with torch."""
+"""One network with torch, on the CPU or another device."""
 
 import math
 from collections.abc import Mapping
@@ -31,6 +31,7 @@ class TorchLearner:
         *,
         batch: int,
         arithmetic: ArithmeticName = "fp32",
+        device: str | torch.device = "cpu",
     ) -> None:
         with torch.inference_mode():
             self.engine = Engine(
@@ -41,7 +42,9 @@ class TorchLearner:
                 batch=batch,
                 arithmetic=arithmetic,
                 population=None,
+                device=device,
             )
+        self._advance = self.engine.step
         self._failed_at = 0
 
     def _inputs(self, x: Array) -> Tensor:
@@ -53,7 +56,7 @@ class TorchLearner:
             raise DivergedError("states or parameters were", self._failed_at, DIVERGED_HINT)
         inputs = self._inputs(x)
         classes = class_tensor(y, (inputs.shape[0],))
-        free, nudged, health = self.engine.step(inputs, classes, scale=scale, sign=sign)
+        free, nudged, health = self._advance(inputs, classes, scale=scale, sign=sign)
         finite = math.isfinite(health)
         if not finite:
             self._failed_at = self.engine.steps

@@ -1,18 +1,23 @@
-"""`eqmesh bench`: measure this machine, and how far predictions are off."""
+"""`eqmesh bench`: measure this machine by shape, and how far predictions are off."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import trio
 from cyclopts import Parameter
 
 from evaluator.calibration import machine
+from evaluator.errors import EvaluatorError
 from evaluator.jobs import Calibration, Failure, Outcome, Result
+from evaluator.limits import thread_environment
 from evaluator.pool import PoolSettings, open_pool
+from evaluator.rates import EXAMPLES, Speed, Timed, fastest, probes, speeds
 from evaluator.spaces import class_admits
+from evaluator.tasks import DatasetTask
 from evaluator.tasks import resolve as resolve_task
 from genome import preset
 from genome.spaces import MLP
@@ -36,6 +41,14 @@ _SHAPES: tuple[tuple[str, dict[str, int]], ...] = (
     ("smep", {}),
     ("backprop", {}),
 )
+_LONGEST_BUDGET_S = 10.0
+# Building networks, and the least number of steps of the slowest ones, whatever the budget.
+_TIMER_DEADLINE_S = 300.0
+
+# Tiers that every bundled task has.
+_TIERS = ("smoke", "quick", "standard", "full")
+
+_Row = dict[str, object]
 
 
 def bench(
@@ -46,20 +59,136 @@ def bench(
     arithmetic: Annotated[
         str | None, Parameter(help="Arithmetic class: fp32, bf16 or exact-1. [default: fp32]")
     ] = None,
-    seeds: Annotated[int, Parameter(help="Trainings of each shape; the median is shown.")] = 3,
+    seeds: Annotated[int, Parameter(help="Trainings of each shape on digits; the median is shown.")] = 3,
+    seconds: Annotated[
+        float, Parameter(help="Seconds of steps, at least, for each shape and backend; at most 10.")
+    ] = 0.3,
+    only: Annotated[
+        Literal["speed", "predictions"] | None, Parameter(help="One part alone: speed or predictions.")
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Train some shapes on digits; show predicted and measured speed and memory side by side.
+    """Show how fast networks train here, shape by shape, what bounds them, and how far predictions are off.
 
-    Search ranks by predictions from the stored calibration; this shows how far they are off here.
+    Speed: training steps of typical shapes, timed on each backend that runs here. Predictions: whole trainings on
+    digits; search ranks by predictions from the stored calibration.
 
     Example: eqmesh bench
     """
     if seeds < 1:
         raise SettingsError(f"--seeds must be at least 1, got {seeds}.")
+    if not 0 < seconds <= _LONGEST_BUDGET_S:
+        raise SettingsError(f"--seconds must lie in (0, {_LONGEST_BUDGET_S:g}], got {seconds:g}.")
     flags = {"arithmetic": arithmetic, "task": "digits", "workers": 1}
     settings = resolve(flags, folder=Path.cwd(), environ=os.environ).settings
     calibration = trio.run(_calibrate, settings, calibrate)
+    document: _Row = {"machine": machine(), "calibration": msgspec.to_builtins(calibration)}
+    if not json:
+        _write_machine(settings.arithmetic, calibration)
+    if only != "predictions":
+        timed = trio.run(_timed, settings, seconds)
+        document |= {
+            "sgemm_flops": timed.product_rate,
+            "backends": timed.backends,
+            "steps": msgspec.to_builtins(_speeds(timed, calibration)),
+            "not_timed": _not_timed(timed, calibration),
+        }
+        if not json:
+            _write_speed(timed, calibration)
+    results: Sequence[Result] = []
+    if only != "speed":
+        results, rows = _trainings(settings, seeds)
+        document["shapes"] = [_row(what, outcome) for what, outcome in rows]
+        if not json:
+            _write_predictions(rows)
+    if json:
+        output.write_json(document)
+    return _told_failures(results)
+
+
+def _write_machine(arithmetic: str, calibration: Calibration) -> None:
+    output.write(f"{machine()}, {arithmetic}")
+    output.write(
+        f"a call {calibration.seconds_per_call * 1e6:.2f} us, "
+        f"{2e-9 / max(calibration.seconds_per_mac, 1e-15):.1f} GFLOP/s, "
+        f"{1e-9 / max(calibration.seconds_per_byte, 1e-15):.1f} GB/s; the fit is {calibration.error:.0%} off (median)"
+    )
+
+
+async def _timed(settings: Settings, seconds: float) -> Timed:
+    """What a timer finds, a child process of its own. Raises EvaluatorError where it ends in another way."""
+    command = [
+        sys.executable, "-P", "-m", "evaluator.timer", f"--arithmetic={settings.arithmetic}",
+        f"--seconds={seconds}", f"--memory={settings.worker_memory * 2**20}",
+    ]  # fmt: skip
+    found = None
+    with trio.move_on_after(_TIMER_DEADLINE_S):
+        found = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, check=False, env=thread_environment()
+        )
+    if found is None:
+        why = f"nothing came within {_TIMER_DEADLINE_S:g} s"
+    elif found.returncode:
+        lines = found.stderr.decode(errors="replace").strip().splitlines()
+        why = f"exit status {found.returncode}: {lines[-1] if lines else 'no message'}"
+    else:
+        return msgspec.json.decode(found.stdout, type=Timed)
+    raise EvaluatorError(
+        f"the timer must end and give its figures, but {why}. A process of it may take {settings.worker_memory} MiB "
+        "(--worker-memory of a search, `worker_memory` in eqmesh.toml); see `eqmesh doctor`."
+    )
+
+
+def _speeds(timed: Timed, calibration: Calibration) -> list[Speed]:
+    tasks = {name: resolve_task(name) for name in EXAMPLES}
+    networks = {name: task for name, task in tasks.items() if isinstance(task, DatasetTask)}
+    return speeds(timed, probes(calibration.arithmetic), calibration, networks)
+
+
+def _not_timed(timed: Timed, calibration: Calibration) -> list[_Row]:
+    asked = probes(calibration.arithmetic)
+    return [{"network": asked[at].name, "backend": name, "why": why} for at, name, why in timed.refused]
+
+
+def _write_speed(timed: Timed, calibration: Calibration) -> None:
+    found = _speeds(timed, calibration)
+    # Eighty columns at most, also where a terminal draws them.
+    output.write(f"sgemm (512 x 512 x 512, one thread): {timed.product_rate / 1e9:.1f} GFLOP/s")
+    output.write_table(
+        ["network", "backend", "batch", "ms", "rate", "bound by", "sgemm"],
+        [
+            [
+                speed.network,
+                speed.backend,
+                str(speed.batch),
+                f"{1e3 * speed.step_s:.3g}",
+                number(speed.samples_per_s),
+                f"{speed.bound_by} {speed.bound_share:.0%}" if speed.bound_by else "-",
+                f"{speed.sgemm_share:.0%}",
+            ]
+            for speed in found
+        ],
+        title="One training step: milliseconds, and samples a second (rate)",
+    )
+    output.write_table(
+        ["network", "task", *_TIERS],
+        [
+            [speed.network, task, *(number(hours[tier]) for tier in _TIERS)]
+            for speed in fastest(found)
+            for task, hours in speed.predicted_evaluations_an_hour.items()
+        ],
+        title="Evaluations an hour on the fastest backend, predicted: step x steps",
+    )
+    for name, why in timed.backends.items():
+        if why:
+            output.write(f"not timed: {name}: {why}")
+    for row in _not_timed(timed, calibration):
+        output.write(f"not timed: {row['network']} on {row['backend']}: {row['why']}")
+    output.say("bound by: the largest share of what the calibration predicts; sgemm: share of its rate")
+
+
+def _trainings(settings: Settings, seeds: int) -> tuple[Sequence[Result], list[tuple[str, Outcome]]]:
+    """Train the shapes on digits; gives every result, and by what it is the one of median speed."""
     genomes = [MLP.genome({**dict(preset(name).values), **changes}) for name, changes in _SHAPES]
     genomes = [genome for genome in genomes if class_admits(settings.arithmetic, genome)]
     requests = [Request(genome=genome, seed=seed) for seed in range(seeds) for genome in genomes]
@@ -71,17 +200,10 @@ def bench(
             rows.append(
                 (summary(genome), sorted(found, key=lambda o: o.measured.samples_per_s)[len(found) // 2])
             )
-    document = [_row(what, outcome) for what, outcome in rows]
-    if json:
-        plain = msgspec.to_builtins(calibration)
-        output.write_json({"machine": machine(), "calibration": plain, "shapes": document})
-        return _told_failures(results)
-    output.write(f"{machine()}, {settings.arithmetic}")
-    output.write(
-        f"a call {calibration.seconds_per_call * 1e6:.2f} us, "
-        f"{2e-9 / max(calibration.seconds_per_mac, 1e-15):.1f} GFLOP/s, "
-        f"{1e-9 / max(calibration.seconds_per_byte, 1e-15):.1f} GB/s; the fit is {calibration.error:.0%} off (median)"
-    )
+    return results, rows
+
+
+def _write_predictions(rows: Sequence[tuple[str, Outcome]]) -> None:
     output.write_table(
         [
             "what it is",
@@ -106,9 +228,9 @@ def bench(
             ]
             for what, outcome in rows
         ],
+        title="Whole trainings on digits, predicted and measured",
     )
     output.say("an hour: evaluations at the digits task's default tier on one core, as measured")
-    return _told_failures(results)
 
 
 def _told_failures(results: Sequence[Result]) -> int:

@@ -306,6 +306,30 @@ class Steps:
         v = self.recall("v", name, 0.999, 0.001 * g * g) / (1.0 - 0.999**self.t)
         return rate * m / (np.sqrt(v) + 1e-8)
 
+    def dion(self, name: str, g: Float, rate: float) -> Float:
+        """Ahn et al. (2025), algorithm 1, with its orthogonal factor by Gram-Schmidt."""
+        rows, cols = g.shape
+        rank = max(1, round(self.settings.rank_fraction * min(rows, cols)))
+        start = np.cos(np.pi / cols * np.outer(np.arange(cols) + 0.5, np.arange(rank)))
+        Q = self.memory.get(f"Q {name}", start / np.sqrt((start**2).sum(0)))
+        B = self.memory.get(f"M {name}", np.zeros_like(g)) + g
+        image = B @ Q
+        # Gram-Schmidt, column by column.
+        P = np.zeros((rows, rank))
+        for i in range(rank):
+            left = image[:, i] - P @ (P.T @ image[:, i])
+            left -= P @ (P.T @ left)
+            length = np.sqrt(left @ left)
+            P[:, i] = left / length if length > 1e-12 * np.abs(image).max() else 0.0
+        R = B.T @ P
+        length = np.sqrt((R**2).sum(0))
+        kept = length > 1e-4 * length.max()
+        Q = np.where(kept, R / np.where(kept, length, 1.0), Q)
+        self.memory[f"Q {name}"] = Q
+        e, mu = self.settings.error_feedback, self.settings.momentum
+        self.memory[f"M {name}"] = e * (B - P @ R.T) + mu * P @ R.T
+        return rate * np.sqrt(rows / cols) * P @ (Q * kept).T
+
     def __call__(self, parameters: Parameters, gradient: Parameters, scale: float = 1.0) -> Parameters:
         self.t += 1
         s, new = self.settings, {}
@@ -319,6 +343,8 @@ class Steps:
                 new[name] = theta - rate * s.weight_decay * theta - self.adam(name, g, rate)
             elif theta.ndim == 1:
                 new[name] = theta - self.adam(name, g, s.bias_rate * scale)
+            elif s.name == "dion":
+                new[name] = theta - self.dion(name, g, rate)
             else:
                 M = self.recall("v", name, s.momentum, g)
                 rows, cols = theta.shape

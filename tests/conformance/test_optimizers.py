@@ -24,6 +24,10 @@ SETTINGS = {
     "adam": OptimizerSettings("adam", rate=0.01),
     "adamw": OptimizerSettings("adamw", rate=0.01, weight_decay=0.5),
     "muon": OptimizerSettings("muon", rate=0.03, momentum=0.95, ns_steps=5, bias_rate=0.004),
+    "dion": OptimizerSettings("dion", rate=0.03, momentum=0.9, bias_rate=0.004, rank_fraction=0.5),
+    "dion, forgetful": OptimizerSettings(
+        "dion", rate=0.03, momentum=0.9, error_feedback=0.3, rank_fraction=1.0
+    ),
     "muon, three": OptimizerSettings("muon", rate=0.03, momentum=0.5, ns_steps=3, bias_rate=0.02),
 }
 SCALES = (1.0, 0.75, 0.5, 0.25, 1.0)
@@ -49,8 +53,8 @@ def trajectory(shape: Topology, settings: OptimizerSettings, *, rows: tuple[int,
 def test_five_steps(way: Way, name: str, output: str, rows: tuple[int, ...]) -> None:
     shape, settings = cases.topology(output, 2, skip=True), SETTINGS[name]
     start = cases.weights(shape)
-    if way is EXACT and settings.name == "muon":
-        with pytest.raises(KernelError, match="muon"):
+    if way is EXACT and settings.name in ("muon", "dion"):
+        with pytest.raises(KernelError, match=settings.name):
             cases.learner(shape, start, cases.rule(), settings, way=way)
         return
     network = cases.learner(shape, start, cases.rule(), settings, way=way)
@@ -62,7 +66,7 @@ def test_five_steps(way: Way, name: str, output: str, rows: tuple[int, ...]) -> 
     came = {key: value - start[key] for key, value in network.parameters().items()}
     if way is BF16:
         # Newton-Schulz lifts what little there is in a direction, rounding included.
-        assert cases.cosine(came, moved) > (0.9 if settings.name == "muon" else 0.98)
+        assert cases.cosine(came, moved) > (0.9 if settings.name in ("muon", "dion") else 0.98)
     else:
         assert cases.distance(came, moved) < BOUNDS[way]
         # Parameters that move little (biases beside Muon's weights) are held on their own too.

@@ -15,6 +15,7 @@ SETTINGS = {
     "adam": OptimizerSettings("adam", rate=4e-3),
     "adamw": OptimizerSettings("adamw", rate=4e-3, weight_decay=0.3),
     "muon": OptimizerSettings("muon", rate=0.02, bias_rate=2e-3),
+    "dion": OptimizerSettings("dion", rate=0.02, bias_rate=2e-3, rank_fraction=0.5),
     "capped": OptimizerSettings("sgd", rate=0.1, momentum=0.9, spectral_cap=0.4),
     "capped muon": OptimizerSettings("muon", rate=0.02, spectral_cap=0.4),
 }

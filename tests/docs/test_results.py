@@ -22,8 +22,11 @@ SCRIPTS = (
     "readers",
     "startup",
     "settle",
+    "naive",
     "population",
+    "bf16",
     "exact",
+    "kernels",
     "fuzz",
     "mesh",
 )

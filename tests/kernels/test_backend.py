@@ -3,20 +3,25 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from kernels import BackpropLearner, EqpropLearner, KernelError, OptimizerSettings, Topology, choose_backend
-from kernels.backend import Backends, backend_table
+from kernels.backend import _HERE, Backend, Backends, backend_table
+from kernels.backends.memory import WithinMemory, device_memory
 from kernels.backends.probe import answer, probe_cupy, probe_torch_cuda, probe_triton
+from kernels.members import Member
+from kernels.rules import EVERY_ARITHMETIC, ArithmeticName
 from tests.kernels.networks import parameters, rule
 
 NAMES = ["triton", "cupy", "torch-cuda", "torch-cpu", "reference"]
 SHAPE = Topology((12, 9, 5))
+ALL = _HERE._members
 
 
 @dataclass
@@ -26,6 +31,7 @@ class Fake:
     name: str
     says: Callable[[], str | None] = lambda: None
     lacks: dict[str, str] = field(default_factory=dict)
+    leaving: str | None = None
     deadline_s: float | None = None
     asked: int = 0
 
@@ -35,6 +41,9 @@ class Fake:
 
     def lack(self, arithmetic: str) -> str | None:
         return self.lacks.get(arithmetic)
+
+    def leaves(self, members: object, arithmetic: str) -> str | None:
+        return self.leaving
 
     def learner(self, *arguments: object, **options: object):
         raise NotImplementedError
@@ -175,16 +184,139 @@ def test_a_defect_of_a_probe_is_shown_and_not_taken_for_an_answer(monkeypatch: p
         answer(fails(TypeError("our own mistake")), None)
 
 
+def test_auto_passes_over_what_a_backend_leaves_to_others_and_asks_it_nothing() -> None:
+    first, second = Fake("a", leaving="another is faster"), Fake("b")
+    backends = Backends((first, second))
+    found, why = backends.choose("auto", "fp32")
+    assert (found.name, why) == ("b", {"a": "another is faster"})
+    assert first.asked == 0
+    assert backends.choose("a", "fp32")[0] is first
+    assert backends.table() == {"a": "", "b": ""}, "it could"
+
+
 def test_kernels_without_a_learner_refuse_wherever_they_run() -> None:
     table = backend_table()
     assert list(table) == NAMES
-    for name in ("triton", "cupy"):
-        assert table[name].endswith("no learner of this backend yet")
-        with pytest.raises(KernelError, match="no learner of this backend yet"):
-            choose_backend(name)
+    assert table["cupy"].endswith("no learners of its own")
+    with pytest.raises(KernelError, match="no learners of its own"):
+        choose_backend("cupy")
     assert table["torch-cpu"] == table["reference"] == ""
-    assert "exact-1 steps its parameters on the CPU" in backend_table("exact-1")["torch-cuda"]
     assert "float64" in backend_table("bf16")["reference"]
+
+
+def test_each_class_has_the_backends_that_serve_it() -> None:
+    """What a backend lacks it lacks on every machine."""
+    served = {
+        arithmetic: [each.name for each in ALL if each.lack(arithmetic) is None]
+        for arithmetic in EVERY_ARITHMETIC
+    }
+    assert served == {
+        "fp32": ["triton", "torch-cuda", "torch-cpu", "reference"],
+        "bf16": ["torch-cuda", "torch-cpu"],
+        "exact-1": ["torch-cuda", "torch-cpu"],
+        "fp16": ["triton"],
+    }
+    assert all("fp16" in why for name, why in backend_table("fp16").items() if name.startswith("torch"))
+
+
+def with_triton(*absent: str) -> Backends:
+    """The backends as on a machine that has all but those `absent`."""
+    return Backends([Offered(each, each.name not in absent) for each in ALL])
+
+
+@dataclass
+class Offered:
+    """A backend whose probe says that it is there, or that it is not."""
+
+    real: Backend
+    there: bool
+    deadline_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.real.name
+
+    def probe(self) -> str | None:
+        return None if self.there else "no device"
+
+    def lack(self, arithmetic: ArithmeticName) -> str | None:
+        return self.real.lack(arithmetic)
+
+    def leaves(self, members: Sequence[Member], arithmetic: ArithmeticName) -> str | None:
+        return self.real.leaves(members, arithmetic)
+
+    def learner(self, *arguments: object, **options: object):
+        raise NotImplementedError
+
+
+def test_auto_takes_triton_for_populations_that_it_serves() -> None:
+    backends = with_triton()
+    tiny = Member(SHAPE, {}, rule(), OptimizerSettings(), 6)
+    muon = Member(SHAPE, {}, rule(), OptimizerSettings("muon"), 6)
+    wide = Member(Topology((784, 2048, 10)), {}, rule(), OptimizerSettings(), 128)
+    for members, expected in (
+        ([tiny], "triton"),
+        ([tiny, muon], "torch-cuda"),
+        ([tiny, wide], "torch-cuda"),
+        ([], "torch-cuda"),
+    ):
+        found, why = backends.choose("auto", "fp32", members)
+        assert found.name == expected
+        assert expected == "triton" or "triton" in why
+    assert backends.choose("auto", "bf16", [tiny])[0].name == "torch-cuda"
+    assert backends.choose("auto", "fp16")[0].name == "triton"
+    assert backends.choose("triton", "fp32", [muon])[0].name == "triton", "the learner says what it lacks"
+    assert with_triton("triton").choose("auto", "fp32", [tiny])[0].name == "torch-cuda"
+    assert with_triton("triton", "torch-cuda").choose("auto", "fp32")[0].name == "torch-cpu"
+    with pytest.raises(KernelError, match="triton: no device"):
+        with_triton("triton").choose("auto", "fp16")
+
+
+def test_an_arithmetic_class_of_the_kernels_alone_is_no_torch_learners() -> None:
+    with pytest.raises(KernelError, match="no backend 'torch-cpu' serves 'fp16'"):
+        EqpropLearner(
+            SHAPE,
+            parameters(SHAPE),
+            rule(),
+            OptimizerSettings(),
+            batch=6,
+            arithmetic="fp16",
+            backend="torch-cpu",
+        )
+    with pytest.raises(KernelError, match="one of fp32, bf16, exact-1, got 'fp16'"):
+        BackpropLearner(SHAPE, parameters(SHAPE), OptimizerSettings(), batch=6, arithmetic="fp16")
+
+
+class Full:
+    """A learner on a device whose memory is spent."""
+
+    def refuse(self, *arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\n Advice. More advice.")
+
+    step = predict = load = diagnose = refuse
+
+    def parameters(self) -> dict:
+        return {"b1": np.zeros(1)}
+
+    state = parameters
+
+
+def test_a_device_without_memory_is_a_memory_error() -> None:
+    x, y = np.zeros((3, 12), dtype=np.float32), np.zeros(3, dtype=np.int64)
+    learner = WithinMemory(Full())  # type: ignore[arg-type]
+    for act, what in (
+        (lambda: learner.step(x, y, scale=1.0), "a step of 3 samples"),
+        (lambda: learner.predict(x), "3 predictions"),
+        (lambda: learner.load({}), "a state"),
+        (lambda: learner.diagnose(x, y), "a diagnosis of 3 samples"),
+    ):
+        with pytest.raises(
+            MemoryError, match=f"too little memory for {what} .CUDA out of memory.. Use a smaller"
+        ):
+            act()
+    assert learner.parameters() == learner.state() == {"b1": np.zeros(1)}
+    with pytest.raises(KeyError), device_memory("anything"):
+        raise KeyError("another error is nobody's memory")
 
 
 def test_a_package_that_is_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

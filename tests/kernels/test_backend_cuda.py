@@ -54,9 +54,9 @@ def gradient(learner: EqpropLearner, topology: Topology, rows: int = 6) -> dict[
 
 def test_auto_takes_the_device() -> None:
     assert choose_backend("auto")[0].name == made(CE, "auto").backend == "torch-cuda"
-    assert choose_backend("auto", "exact-1")[0].name == "torch-cpu"
-    with pytest.raises(KernelError, match="exact-1 steps its parameters on the CPU"):
-        made(CE, arithmetic="exact-1")
+    assert choose_backend("auto", "exact-1")[0].name == made(CE, arithmetic="exact-1").backend == "torch-cuda"
+    with pytest.raises(KernelError, match="fp16 is served by the Triton kernels alone"):
+        made(CE, arithmetic="fp16")
 
 
 @pytest.mark.parametrize("arithmetic", ["fp32", "bf16"])

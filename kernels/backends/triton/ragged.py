@@ -18,6 +18,7 @@ from kernels.backends.triton import checks
 from kernels.backends.triton.activations import change, clipped, nudged, pull
 from kernels.backends.triton.checks import expect, expect_tensor
 from kernels.backends.triton.ragged_layout import FIELDS, HEAD, ROW, UNIT, RaggedLayout
+from kernels.backends.triton.visits import layer_of
 
 __all__ = ["LARGEST_CLASSES", "settle_persistent_ragged"]
 
@@ -38,15 +39,6 @@ def _width(row, layer):
 def _offset(row, layer, FIELD: tl.constexpr):
     # 64 bit: a buffer may have up to 2**35 elements.
     return tl.load(row + _HEAD + _FIELDS * layer + FIELD).to(tl.int64) * _UNIT
-
-
-@triton.jit
-def _layer_of(visit, depth, backward, readout):
-    """Which layer the `visit`-th move of a sweep is: a forward sweep reads the readout before the last hidden layer."""
-    forward = visit + 1
-    swapped = tl.where(forward == depth, depth - 1, tl.where(forward == depth - 1, depth, forward))
-    forward = tl.where(readout, swapped, forward)
-    return tl.where(backward, depth - visit, forward)
 
 
 # Numbers that differ between launches and serve no vector load: one compilation is for all of them.
@@ -72,7 +64,7 @@ def _kernel(table, order, betas, drives, weights, biases, states, targets, parti
         last = step == steps - 1
         backward = (sweep_order == 1) | ((sweep_order == 2) & (step % 2 == 0))
         for visit in range(depth):
-            layer = _layer_of(visit, depth, backward, readout)
+            layer = layer_of(visit, depth, backward, readout)
             width = _width(row, layer)
             # A layer without a neighbour there receives nothing: the drive stands for what is below layer 1.
             k_below = tl.where(layer > 1, _width(row, layer - 1), 0)

@@ -32,6 +32,7 @@ from kernels.backends.triton import (
 from tests.kernels.gpu import naive, refusals
 from tests.kernels.gpu.guarded import Guards
 from tests.kernels.gpu.steps import errors, population
+from tests.kernels.gpu.training_cases import training_cases
 
 Case = Callable[[str], None]
 
@@ -452,6 +453,7 @@ CASES: Mapping[str, Mapping[str, Case]] = {
     "ragged": dict(ragged_cases()),
     "hebbian": dict(hebbian_cases()),
     "spectrum": dict(spectrum_cases()),
+    "training": dict(training_cases()),
 }
 
 

@@ -13,9 +13,9 @@ import pytest
 __all__ = ["KERNELS", "ROOT", "child", "interpreter_runs", "needs_interpreter", "needs_triton"]
 
 ROOT = Path(__file__).parents[3]
-KERNELS = ("layer", "one_hidden", "ragged", "hebbian", "spectrum")
+KERNELS = ("layer", "one_hidden", "ragged", "hebbian", "spectrum", "training")
 needs_triton = pytest.mark.skipif(
-    find_spec("triton") is None, reason="triton is not installed: pip install 'triton>=3.7,<3.8' on Linux"
+    find_spec("triton") is None, reason="triton is not installed: pip install -e '.[dev]' on Linux brings it"
 )
 
 
@@ -28,7 +28,9 @@ def interpreter_runs() -> bool:
 
 
 needs_interpreter = pytest.mark.skipif(
-    not interpreter_runs(), reason="no interpreter: triton 3.7 is not installed (3.6 needs numpy below 2.4)"
+    not interpreter_runs(),
+    reason="no interpreter: triton 3.7 is not installed, pip install -e '.[dev]' on Linux brings it "
+    "(3.6 needs numpy below 2.4)",
 )
 
 

@@ -151,9 +151,138 @@ MUTANTS = (
         "ragged",
         "forward = tl.where(readout, swapped, forward)",
         "forward = forward + 0 * swapped",
+        module="visits",
     ),
     Mutant("steps off by one", "one_hidden", "range(steps - 1)", "range(steps)"),
     Mutant("change of another sweep", "ragged", "last = step == steps - 1", "last = step == 0"),
+    Mutant(
+        "half a contrast, training",
+        "training",
+        "tl.dot(tl.trans(moved), mean_above",
+        "tl.dot(tl.trans(moved * 0), mean_above",
+    ),
+    Mutant("sign of the contrast, training", "training", "apart = (b - a).to", "apart = (a - b).to"),
+    Mutant(
+        "sign of a step forgotten",
+        "training",
+        "tl.where(contrasted, away * sign, 1.0)",
+        "tl.where(contrasted, away, 1.0)",
+    ),
+    Mutant(
+        "nudge not turned by a sign",
+        "training",
+        "tl.where(tl.load(phase + 7) != 0, sign, 1.0)",
+        "tl.where(tl.load(phase + 7) != 0, 1.0, 1.0)",
+    ),
+    Mutant(
+        "absent samples learned from",
+        "training",
+        "mask=rows < batch, other=-1) >= 0\n            here",
+        "mask=rows < batch, other=-1) >= -1\n            here",
+    ),
+    Mutant(
+        "dropped batch tail, training",
+        "training",
+        "for start in range(0, moving, BK)",
+        "for start in range(0, moving - BK + 1, BK)",
+    ),
+    Mutant(
+        "dropped tile of samples, training",
+        "training",
+        "for tile in range(0, batch, BM)",
+        "for tile in range(0, tl.minimum(batch, BM), BM)",
+    ),
+    Mutant("nudged from anywhere", "training", "tl.where(which != 0, copy, 0), BM * BN)", "0, BM * BN)"),
+    Mutant(
+        "free state as the other nudge", "training", "other = tl.load(row + 5) * copy", "other = 0 * copy"
+    ),
+    Mutant(
+        "drive kept from step to step",
+        "training",
+        "driven = (layer == 1) & (feeding == 0)",
+        "driven = layer == 1",
+    ),
+    Mutant(
+        "start that looks ahead", "training", "(layer < top) & (feeding == 0), _width", "layer < top, _width"
+    ),
+    Mutant(
+        "sign of the mistake",
+        "training",
+        "FREE, 0, 0], -1.0)",
+        "FREE, 0, 0], 1.0)",
+        module="training_layout",
+    ),
+    Mutant(
+        "mean over a whole batch",
+        "training",
+        "1.0 / (span.rows >= 0).sum(axis=1)",
+        "1.0 / span.rows.shape[1]",
+        module="training_plan",
+    ),
+    Mutant(
+        "steps before forgotten",
+        "training",
+        "times = before + np.arange",
+        "times = np.arange",
+        module="training_plan",
+    ),
+    Mutant("momentum forgotten, training", "training", "m = kept * tl.load", "m = 0.0 * tl.load"),
+    Mutant("second moment unkept, training", "training", "v = _BETA2 * tl.load", "v = 1.0 * tl.load"),
+    Mutant(
+        "decay forgotten, training",
+        "training",
+        "keep * tl.load(parameters + where",
+        "1.0 * tl.load(parameters + where",
+    ),
+    Mutant(
+        "failure of the last step", "training", "tl.where((failed == 0) & (astray > 0)", "tl.where(astray > 0"
+    ),
+    Mutant("NaN gone unnoticed", "training", "(finite == 0), 1, 0)", '(shift == float("inf")), 1, 0)'),
+    Mutant("residual of the wrong phase", "training", "counted = (number == 1)", "counted = (number == 2)"),
+    Mutant(
+        "padding of the input",
+        "training",
+        "mask=live[:, None] & (cols < N0)[None, :], other=0.0",
+        "mask=live[:, None] & (cols < N0)[None, :], other=1.0",
+    ),
+    Mutant("wrong offset, slots", "training", "tl.store(first + where, m", "tl.store(first + where + 16, m"),
+    Mutant("offsets in 32 bits, training", "training", "FIELD).to(tl.int64)", "FIELD)", "aot"),
+    Mutant(
+        "rows in 32 bits, training",
+        "training",
+        "sample.to(tl.int64)[:, None] * N0",
+        "sample[:, None] * N0",
+        "aot",
+    ),
+    Mutant(
+        "missing barrier between layers, training",
+        "training",
+        "                    tl.debug_barrier()\n",
+        "",
+        "aot",
+    ),
+    Mutant(
+        "missing barrier between steps",
+        "training",
+        "        # The next step reads what other threads have just learned.\n        tl.debug_barrier()\n",
+        "",
+        "aot",
+    ),
+    Mutant(
+        "missing barrier after the samples",
+        "training",
+        "batch, N0, BM, BN)\n        tl.debug_barrier()\n",
+        "batch, N0, BM, BN)\n",
+        "aot",
+    ),
+    Mutant(
+        "missing barrier before a nudge",
+        "training",
+        "copy, 0), BM * BN)\n            tl.debug_barrier()\n",
+        "copy, 0), BM * BN)\n",
+        "aot",
+    ),
+    Mutant("spills, training", "training", '"num_warps": 8', '"num_warps": 4', "aot"),
     Mutant(
         "coefficients swapped",
         "spectrum",
@@ -179,6 +308,7 @@ def copied(root: Path) -> None:
     (root / "tests" / "kernels").mkdir(parents=True)
     for package in ("tests", "tests/kernels"):
         shutil.copy(ROOT / package / "__init__.py", root / package)
+    shutil.copy(ROOT / "tests/kernels/networks.py", root / "tests/kernels")
     shutil.copytree(ROOT / "tests/kernels/gpu", root / "tests/kernels/gpu", ignore=ignored)
 
 
@@ -188,8 +318,10 @@ def noticed(gate: str, kernel: str, root: Path) -> str | None:
         done = child(["tests.kernels.gpu.cases", kernel], root=root, interpret=True)
         if done.returncode == 0:
             return None
+        if not done.stdout:
+            raise RuntimeError(f"the cases of {kernel} did not start, which says nothing: {done.stderr}")
         # The case that failed is the last that was named.
-        case = done.stdout.splitlines()[-1] if done.stdout else "no case"
+        case = done.stdout.splitlines()[-1]
         return f"{case}: {done.stderr.splitlines()[-1] if done.stderr else f'exit {done.returncode}'}"
     done = child(
         ["tests.kernels.gpu.aot", "--only", kernel], root=root, interpret=False, cache=root / "cache"
