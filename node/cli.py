@@ -29,6 +29,9 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "front": ("front:front", "Show the Pareto front of a store."),
             "evaluate": ("evaluate:evaluate", "Train and measure one genome or preset."),
             "compare": ("compare:compare", "Train several genomes on several seeds: table and plots."),
+            "ablate": ("ablate:ablate", "Train a genome without each of its genes: which ones matter."),
+            "probe": ("probe:probe", "Ask a trained network what its scores do not say."),
+            "report": ("experiment_report:report", "Write what the runs of a folder come to, as HTML too."),
             "bench": ("bench:bench", "Measure this machine, and how far predictions are off."),
             "doctor": ("doctor:doctor", "Check that this machine can run eqmesh."),
             "verify": ("verify:verify", "Train a claim's genome again, and see whether the claim holds."),
@@ -56,6 +59,20 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "task": (
         "What networks are searched for.",
         {"list": ("task:list_", "Tasks by name, with their fidelity tiers.")},
+    ),
+    "experiment": (
+        "Learning tasks outside the search, each beside its baselines.",
+        {
+            "cartpole": ("experiment:cartpole", "Balance a pole by a policy that learns by EP credit."),
+            "neurogenesis": (
+                "neurogenesis:neurogenesis",
+                "Learn class after class by networks that grow and replay.",
+            ),
+            "incremental": (
+                "incremental:incremental",
+                "Learn class after class by EP classifiers that grow and replay.",
+            ),
+        },
     ),
     "data": (
         "Data sets on this machine.",
