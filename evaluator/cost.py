@@ -10,11 +10,22 @@ from typing import NamedTuple
 import msgspec
 
 from evaluator.errors import EvaluatorError
+from evaluator.general_cost import copies_of_states, count_general, updates_per_step
 from evaluator.jobs import Arithmetic, Calibration, CostLimits
-from evaluator.shape import Shape, shape_of
+from evaluator.shape import Image, Shape, is_plain, shape_of
+from evaluator.tally import Tally
 from genome import Value
 
-__all__ = ["Cost", "StepCost", "cost_of", "excess", "predict_rate", "step_cost"]
+__all__ = [
+    "Cost",
+    "StepCost",
+    "cost_of",
+    "excess",
+    "nominal_steps",
+    "optimizer_name",
+    "predict_rate",
+    "step_cost",
+]
 
 
 class _Width(NamedTuple):
@@ -36,10 +47,11 @@ _WIDTH: Mapping[Arithmetic, _Width] = {
     "bf16": _Width(4, 4, 2, 6),
     "exact-1": _Width(8, 4, 0, 8),
 }
-_SLOTS = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 1}
+# Dion also carries a basis, which is counted by itself.
+_SLOTS = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 1, "dion": 1}
 # The exact class updates weights in blocks of 32,768 float64; Adam works on two at a time.
 _EXACT_BLOCK_BYTES = 8 * 32_768
-_UPDATE_PASSES = {"sgd": 4, "adam": 6, "adamw": 7, "muon": 8}
+_UPDATE_PASSES = {"sgd": 4, "adam": 6, "adamw": 7, "muon": 8, "dion": 8}
 
 
 class StepCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,25 +73,6 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     macs_per_step: float
 
 
-class _Tally:
-    """Counts of products and passes, as they are added up."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.calls = self.macs = self.bytes = 0.0
-
-    def product(self, m: float, n: float, k: float, times: float = 1.0) -> None:
-        """`times` products of (m, k) with (k, n)."""
-        self.calls += times
-        self.macs += times * m * n * k
-        self.bytes += times * self.width * (m * n + m * k + n * k)
-
-    def sweep(self, elements: float, passes: float, times: float = 1.0) -> None:
-        """`times` runs of `passes` element-wise passes over `elements` numbers."""
-        self.calls += times * passes
-        self.bytes += times * passes * elements * 2 * self.width
-
-
 def step_cost(
     values: Mapping[str, Value],
     shape: Shape,
@@ -90,16 +83,20 @@ def step_cost(
 ) -> StepCost:
     """Counts of one training step when the phases take so many sweeps (means may be fractions)."""
     batch = float(int(values["batch"]))
-    tally = _Tally(_WIDTH[arithmetic].operand)
+    tally = Tally(_WIDTH[arithmetic].operand)
+    updates = 1.0
     if values["credit"] == "backprop":
         _count_backprop(tally, shape, batch)
-    else:
+    elif is_plain(values):
         _count_eqprop(tally, values, shape, batch, free_steps, nudged_steps)
-    _count_update(tally, values, shape, _WIDTH[arithmetic].master)
+    else:
+        count_general(tally, values, shape, free_steps=free_steps, nudged_steps=nudged_steps)
+        updates = updates_per_step(values, nudged_steps)
+    _count_update(tally, values, shape, _WIDTH[arithmetic].master, updates)
     return StepCost(calls=tally.calls, macs=tally.macs, bytes=tally.bytes)
 
 
-def _count_backprop(tally: _Tally, shape: Shape, batch: float) -> None:
+def _count_backprop(tally: Tally, shape: Shape, batch: float) -> None:
     for k, l in shape.connections:
         m, n = shape.sizes[k], shape.sizes[l]
         tally.product(batch, n, m)  # forward
@@ -110,7 +107,7 @@ def _count_backprop(tally: _Tally, shape: Shape, batch: float) -> None:
 
 
 def _count_eqprop(
-    tally: _Tally,
+    tally: Tally,
     values: Mapping[str, Value],
     shape: Shape,
     batch: float,
@@ -137,45 +134,80 @@ def _count_eqprop(
     tally.sweep(batch * states, 2)
 
 
-def _count_update(tally: _Tally, values: Mapping[str, Value], shape: Shape, width: int) -> None:
-    optimizer = str(values["optimizer"])
+def _count_update(
+    tally: Tally, values: Mapping[str, Value], shape: Shape, width: int, updates: float
+) -> None:
+    """Add so many updates of the parameters, which are `width` bytes wide."""
+    optimizer = optimizer_name(values)
     scale = width / tally.width
-    tally.sweep(shape.parameters * scale, _UPDATE_PASSES[optimizer])
-    if optimizer == "muon":
-        for k, l in shape.connections:
-            long, short = sorted((shape.sizes[k], shape.sizes[l]), reverse=True)
-            steps = int(values["ns_steps"])
-            tally.product(short, short, long, steps)
-            tally.product(short, short, short, steps)
-            tally.product(short, long, short, steps)
+    tally.sweep(shape.parameters * scale, _UPDATE_PASSES[optimizer], updates)
+    for edge in (*shape.own, *shape.untied):
+        if optimizer == "muon":
+            _count_muon(tally, *shape.matrix(edge), int(values["ns_steps"]))
+        elif optimizer == "dion":
+            _count_dion(tally, *shape.matrix(edge), float(values["rank_fraction"]))
+    if values.get("weight_bits", "32") != "32":
+        tally.sweep(shape.parameters, 4, updates)
     if values.get("spectral") == "clip":
-        for k, l in shape.connections:
-            if k > 0 and l in shape.states:
-                _count_cap(tally, shape.sizes[k], shape.sizes[l])
+        for edge in shape.own:
+            if edge[0] > 0 and edge[1] in shape.states and not shape.filtered(edge):
+                _count_cap(tally, *shape.matrix(edge), updates)
 
 
-def _count_cap(tally: _Tally, m: int, n: int) -> None:
+def _count_muon(tally: Tally, m: int, n: int, steps: int) -> None:
+    short, long = sorted((m, n))
+    tally.product(short, short, long, steps)
+    tally.product(short, short, short, steps)
+    tally.product(short, long, short, steps)
+
+
+def _count_dion(tally: Tally, m: int, n: int, fraction: float) -> None:
+    """B Q, its orthonormal basis (counted as two products of it with itself), B^T P, P R^T and P Qn^T."""
+    rank = _rank(m, n, fraction)
+    tally.product(m, rank, n)
+    tally.product(m, rank, rank, 2)
+    tally.product(n, rank, m)
+    tally.product(m, n, rank, 2)
+
+
+def _rank(m: int, n: int, fraction: float) -> int:
+    return max(1, round(fraction * min(m, n)))
+
+
+def _count_cap(tally: Tally, m: int, n: int, updates: float) -> None:
     """One capped weight: a decomposition of its smaller Gram matrix, or rounds on 16 carried directions."""
     short, long = sorted((m, n))
     if short <= 64:
-        tally.product(short, short, long, 2)
-        tally.product(short, short, short, 10)
+        tally.product(short, short, long, 2 * updates)
+        tally.product(short, short, short, 10 * updates)
     else:
-        tally.product(long, 16, short, 2 * 9)
+        tally.product(long, 16, short, 2 * 9 * updates)
         # The check that nothing is left beyond the cap: a Gram matrix and its Cholesky factor.
-        tally.product(short, short, long, 1)
-        tally.product(short, short, short, 1)
-    tally.sweep(short * long, 10)
+        tally.product(short, short, long, updates)
+        tally.product(short, short, short, updates)
+    tally.sweep(short * long, 10, updates)
 
 
-def cost_of(values: Mapping[str, Value], *, inputs: int, classes: int, arithmetic: Arithmetic) -> Cost:
-    """Bytes and products that training this genome needs, counted from its genes alone."""
-    shape = shape_of(values, inputs=inputs, classes=classes)
+def cost_of(
+    values: Mapping[str, Value],
+    *,
+    inputs: int,
+    classes: int,
+    arithmetic: Arithmetic,
+    image: Image | None = None,
+) -> Cost:
+    """Bytes and products that training this genome needs, counted from its genes alone.
+
+    Raises shape.NoImageError for filters where the task's inputs are no `image` (channels, height, width).
+    """
+    shape = shape_of(values, inputs=inputs, classes=classes, image=image)
     width = _WIDTH[arithmetic]
     batch = int(values["batch"])
-    slots = _SLOTS[str(values["optimizer"])]
+    slots = _SLOTS[optimizer_name(values)]
     activations = round(batch * _activities(values, shape) * width.state)
-    held = shape.parameters * (2 * width.master + slots * width.slot + width.shadow)
+    # Weights of few bits are copies, which states meet while the masters learn.
+    shadow = width.shadow + (4 if values.get("weight_bits", "32") != "32" else 0)
+    held = shape.parameters * (2 * width.master + slots * width.slot + shadow)
     blocks = (1 + slots // 2) * _EXACT_BLOCK_BYTES if arithmetic == "exact-1" else 0
     free, nudged = nominal_steps(values)
     step = step_cost(values, shape, arithmetic=arithmetic, free_steps=free, nudged_steps=nudged)
@@ -194,6 +226,8 @@ def _activities(values: Mapping[str, Value], shape: Shape) -> float:
     if values["credit"] == "backprop":
         return shape.sizes[0] + 2 * sum(shape.sizes[1:])
     states = sum(shape.sizes[layer] for layer in shape.states)
+    if not is_plain(values):
+        return shape.sizes[0] + copies_of_states(values) * states + 3 * shape.sizes[-1]
     # A network that settles in sweeps keeps drives apart from states, and both signs of a centred nudge.
     copies = 3
     copies += 2 * shape.iterative
@@ -203,16 +237,30 @@ def _activities(values: Mapping[str, Value], shape: Shape) -> float:
 
 
 def _scratch(values: Mapping[str, Value], shape: Shape) -> int:
-    """Numbers that Newton-Schulz works on: three copies of each weight and two of its smaller square."""
-    if values["optimizer"] != "muon":
-        return 0
-    sides = [(shape.sizes[k], shape.sizes[l]) for k, l in shape.connections]
-    return sum(3 * m * n + 2 * min(m, n) ** 2 for m, n in sides)
+    """Numbers that an optimizer works on beside its slots.
+
+    Newton-Schulz: three copies of each weight and two of its smaller square. Dion: the basis that it carries, both
+    factors and a step.
+    """
+    name = optimizer_name(values)
+    sides = [shape.matrix(edge) for edge in (*shape.own, *shape.untied)]
+    if name == "dion":
+        fraction = float(values["rank_fraction"])
+        return sum(n * _rank(m, n, fraction) for m, n in sides) + max(
+            2 * m * n + (m + n) * _rank(m, n, fraction) for m, n in sides
+        )
+    return sum(3 * m * n + 2 * min(m, n) ** 2 for m, n in sides) if name == "muon" else 0
+
+
+def optimizer_name(values: Mapping[str, Value]) -> str:
+    """What turns a gradient into an update; continual learning has no choice and takes sgd."""
+    return str(values.get("optimizer", "sgd"))
 
 
 def nominal_steps(values: Mapping[str, Value]) -> tuple[float, float]:
-    """Most sweeps that the free phase and each nudged one may take."""
-    return float(int(values.get("free_steps", 0))), float(int(values.get("nudged_steps", 0)))
+    """Most sweeps that the free phase and each nudged one may take: one of those where no gene says."""
+    nudged = values.get("nudged_steps", 1) if values["credit"] == "ep" else 0
+    return float(int(values.get("free_steps", 0))), float(int(nudged))
 
 
 def excess(cost: Cost, limits: CostLimits) -> str | None:

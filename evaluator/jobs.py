@@ -16,6 +16,7 @@ __all__ = [
     "ARITHMETIC",
     "MAX_FRAME_BYTES",
     "Arithmetic",
+    "Batch",
     "Calibrate",
     "Calibration",
     "CostLimits",
@@ -121,6 +122,15 @@ class Job(msgspec.Struct, tag="job", frozen=True, kw_only=True):
     evidence: bool = False
 
 
+class Batch(msgspec.Struct, tag="batch", frozen=True, kw_only=True):
+    """Jobs of one `groups.group_key` that a worker trains together; it answers each with an Outcome or a Failure.
+
+    Their numbers tell them apart, so no two may be equal.
+    """
+
+    jobs: tuple[Job, ...]
+
+
 class Weigh(msgspec.Struct, tag="weigh", frozen=True, kw_only=True):
     """A claim's weights and predictions to be held against each other, and against its accuracy, on validation.
 
@@ -175,7 +185,7 @@ class Calibrate(msgspec.Struct, tag="calibrate", frozen=True, kw_only=True):
 
 
 Work = Job | Weigh | Replay
-Request = Work | Calibrate
+Request = Work | Batch | Calibrate
 
 
 class Ready(msgspec.Struct, tag="ready", frozen=True, kw_only=True):
@@ -231,7 +241,10 @@ class Settling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What the clock and the kernel of this machine said; it never ranks anything."""
+    """What the clock and the kernel of this machine said; it never ranks anything.
+
+    Of a network that was trained in a group, the times are its share; `peak_bytes` is the group's.
+    """
 
     train_cpu_s: float = 0.0
     train_wall_s: float = 0.0
@@ -242,6 +255,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
     """One finished evaluation. All but `measured` and `curve[*].train_cpu_s` follow from the job.
+
+    `backend` is what did the arithmetic; where `groups.group_key` lets a job share a launch it is that of populations,
+    torch-cpu-population on a CPU, also for a job that ran alone.
 
     `macs` counts the multiply-accumulates of the whole training if every phase takes all its sweeps and every batch
     is full. `curve` is empty on the test split, which is scored once. Of a function, the one checkpoint is

@@ -1,17 +1,19 @@
-"""One job to one outcome: check its cost, build, train, measure. Runs in a worker."""
+"""A job to its outcome, alone or in a group: check its cost, build, train, measure. Runs in a worker."""
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from evaluator import limits, weights
-from evaluator.build import build
+from evaluator.build import build, learner_of, member_of
 from evaluator.cost import Cost, cost_of, excess, predict_rate, step_cost
 from evaluator.errors import EvaluatorError
+from evaluator.groups import group_key
 from evaluator.jobs import (
     Arithmetic,
     Calibration,
@@ -23,17 +25,32 @@ from evaluator.jobs import (
     Settling,
     stream_key,
 )
+from evaluator.shape import NoImageError
 from evaluator.tasks import DatasetTask, TestPermit, Tier
-from evaluator.train import Plan, State, Trained, train
+from evaluator.train import Plan, State, Trained, train, train_population
 from genome import Genome, Value
-from kernels import EqpropLearner, Learner
+from kernels import Diagnostics, DivergedError, Learner
+from kernels.members import Member, Population, population_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 
-__all__ = ["RefusedError", "affordable", "plan_of", "run_network", "split_arrays"]
+__all__ = [
+    "Evidence",
+    "Finished",
+    "RefusedError",
+    "Setup",
+    "affordable",
+    "outcome_of",
+    "plan_of",
+    "run_network",
+    "set_up",
+    "split_arrays",
+    "train_alone",
+    "train_together",
+]
 
 _CURVE_EXAMPLES = 2000
 _DIAGNOSED_EXAMPLES = 128
@@ -46,12 +63,20 @@ class RefusedError(EvaluatorError):
 def affordable(
     values: Mapping[str, Value], task: DatasetTask, arithmetic: JobArithmetic, bounds: CostLimits
 ) -> tuple[Cost, Arithmetic]:
-    """Analytic cost of a network, and its arithmetic class. Raises RefusedError for a cost beyond the bounds."""
+    """Analytic cost of a network, and its arithmetic class.
+
+    Raises RefusedError for a cost beyond the bounds, and for filters where the task's inputs are no images.
+    """
     if arithmetic == "task":
         raise EvaluatorError(
             f"task {task.name!r} trains networks, so an arithmetic class must be named, got 'task'"
         )
-    cost = cost_of(values, inputs=task.inputs, classes=task.classes, arithmetic=arithmetic)
+    try:
+        cost = cost_of(
+            values, inputs=task.inputs, classes=task.classes, arithmetic=arithmetic, image=task.image
+        )
+    except NoImageError as error:
+        raise RefusedError(str(error)) from error
     refusal = excess(cost, bounds)
     if refusal is not None:
         raise RefusedError(refusal)
@@ -82,6 +107,55 @@ def plan_of(job: Job, tier: Tier, *, examples: int, batch: int, schedule: str) -
     )
 
 
+class Setup(NamedTuple):
+    """A job that is ready to be trained: what it may cost, what it is trained and measured on, and in which order."""
+
+    job: Job
+    task: DatasetTask
+    genome: Genome
+    cost: Cost
+    arithmetic: Arithmetic
+    arrays: "tuple[Arrays, Arrays]"
+    plan: Plan
+    evidence: "Evidence"
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The genes by name."""
+        return dict(self.genome.values)
+
+
+class Finished(NamedTuple):
+    """A trained network: who did the arithmetic, what it left behind, its parameters and its classes for what was held.
+
+    `diagnose` watches it settle on a batch.
+    """
+
+    backend: str
+    trained: Trained
+    parameters: "dict[str, NDArray[np.generic]]"
+    predicted: "NDArray[np.int64]"
+    evaluate_cpu_s: float
+    resident: int
+    diagnose: "Callable[[NDArray[np.float32], NDArray[np.int64]], Diagnostics]"
+
+
+def set_up(
+    job: Job, task: DatasetTask, tier: Tier, genome: Genome, *, arrays: "tuple[Arrays, Arrays] | None" = None
+) -> Setup:
+    """All that a training needs but the network. `arrays` are those of another job of its group, which has the same.
+
+    Raises RefusedError, SealedSplitError, DataError, EvaluatorError.
+    """
+    values = dict(genome.values)
+    cost, arithmetic = affordable(values, task, job.arithmetic, job.limits)
+    evidence = Evidence(job)
+    arrays = arrays or split_arrays(task, tier, job)
+    examples = len(arrays[0][0])
+    plan = plan_of(job, tier, examples=examples, batch=cost.batch, schedule=str(values["schedule"]))
+    return Setup(job, task, genome, cost, arithmetic, arrays, plan, evidence)
+
+
 def run_network(
     job: Job,
     task: DatasetTask,
@@ -91,83 +165,188 @@ def run_network(
     on_progress: Callable[[float, float | None], None],
     versions: dict[str, str],
 ) -> Outcome:
-    """Train and measure one network. Raises RefusedError, DivergedError, DataError, MemoryError."""
-    values = dict(genome.values)
-    cost, arithmetic = affordable(values, task, job.arithmetic, job.limits)
-    evidence = _Evidence(job)
-    (x, y), (held_x, held_y) = split_arrays(task, tier, job)
-    plan = plan_of(job, tier, examples=len(x), batch=cost.batch, schedule=str(values["schedule"]))
+    """Train and measure one network. Raises RefusedError, DivergedError, DataError, MemoryError.
+
+    A job that belongs to a group is trained as a population of one: its bits are those that it has in company.
+    """
+    setup = set_up(job, task, tier, genome)
+    if group_key(job) is None:
+        return outcome_of(setup, train_alone(setup, on_progress=on_progress), versions=versions)
+    (found,) = train_together(
+        [setup], on_progress=lambda _member, done, accuracy: on_progress(done, accuracy)
+    )
+    if isinstance(found, DivergedError):
+        raise found
+    return outcome_of(setup, found, versions=versions)
+
+
+def train_alone(setup: Setup, *, on_progress: Callable[[float, float | None], None]) -> Finished:
+    """Train one network with a learner. Raises DivergedError, MemoryError."""
+    job, (held_x, held_y) = setup.job, setup.arrays[1]
     resident = limits.reset_peak()
     learner = build(
-        values,
-        inputs=task.inputs,
-        classes=task.classes,
-        seed=plan.key,
-        arithmetic=arithmetic,
+        setup.values,
+        inputs=setup.task.inputs,
+        classes=setup.task.classes,
+        seed=setup.plan.key,
+        arithmetic=setup.arithmetic,
         backend=job.backend,
+        image=setup.task.image,
     )
 
     def score(trained: Learner) -> float:
         return _accuracy(trained.predict(held_x[:_CURVE_EXAMPLES]), held_y[:_CURVE_EXAMPLES])
 
-    # The test split is scored once, at the end: a curve on it would invite to choose the best epoch by it.
     trained = train(
         learner,
-        x,
-        y,
-        plan,
-        score=None if job.split == "test" else score,
+        *setup.arrays[0],
+        setup.plan,
+        score=None if _sealed(job) else score,
         on_progress=on_progress,
-        on_state=evidence.keep_state if job.evidence else None,
+        on_state=setup.evidence.keep_state if job.evidence else None,
     )
     start = time.process_time()
     predicted = learner.predict(held_x).argmax(axis=1)
-    evaluate_cpu_s = time.process_time() - start
-    correct = int(np.count_nonzero(predicted == held_y))
-    predictions = predicted.astype("<u2").tobytes()
-    name, body = weights.pack(learner.parameters())
+    return Finished(
+        backend=learner.backend,
+        trained=trained,
+        parameters=learner.parameters(),
+        predicted=predicted,
+        evaluate_cpu_s=time.process_time() - start,
+        resident=resident,
+        diagnose=learner.diagnose,
+    )
+
+
+def train_together(
+    setups: Sequence[Setup], *, on_progress: Callable[[int, float, float | None], None]
+) -> list[Finished | DivergedError]:
+    """Train networks of one group side by side; `on_progress(member, done, accuracy)` hears of each.
+
+    Raises MemoryError and kernels.KernelError for them all.
+    """
+    first = setups[0]
+    held_x, held_y = first.arrays[1]
+    resident = limits.reset_peak()
+    population = population_of(
+        [_member(setup) for setup in setups], arithmetic=first.arithmetic, backend=first.job.backend
+    )
+
+    def score(trained: Population) -> list[float]:
+        scores = trained.predict(held_x[:_CURVE_EXAMPLES])
+        return [_accuracy(one, held_y[:_CURVE_EXAMPLES]) for one in scores]
+
+    def keep(index: int, step: int, state: State) -> None:
+        if setups[index].job.evidence:
+            setups[index].evidence.keep_state(step, state)
+
+    found = train_population(
+        population,
+        *first.arrays[0],
+        [setup.plan for setup in setups],
+        score=None if _sealed(first.job) else score,
+        on_progress=on_progress,
+        on_state=keep,
+    )
+    start = time.process_time()
+    predicted = [scores.argmax(axis=1) for scores in population.predict(held_x)]
+    evaluate_cpu_s = (time.process_time() - start) / len(setups)
+    finished: list[Finished | DivergedError] = []
+    for index, (setup, trained) in enumerate(zip(setups, found, strict=True)):
+        if isinstance(trained, DivergedError):
+            finished.append(trained)
+            continue
+        parameters = population.parameters(index)
+        finished.append(
+            Finished(
+                backend=population.backend,
+                trained=trained,
+                parameters=parameters,
+                predicted=predicted[index],
+                evaluate_cpu_s=evaluate_cpu_s,
+                resident=resident,
+                diagnose=partial(_diagnose_apart, setup, parameters),
+            )
+        )
+    return finished
+
+
+def _member(setup: Setup, parameters: "dict[str, NDArray[np.generic]] | None" = None) -> Member:
+    return member_of(
+        setup.values,
+        inputs=setup.task.inputs,
+        classes=setup.task.classes,
+        seed=setup.plan.key,
+        parameters=parameters,
+    )
+
+
+def _diagnose_apart(
+    setup: Setup,
+    parameters: "dict[str, NDArray[np.generic]]",
+    x: "NDArray[np.float32]",
+    y: "NDArray[np.int64]",
+) -> Diagnostics:
+    """Watch a member of a population settle, as a network alone of its parameters: nothing of it remembers more."""
+    member = _member(setup, parameters)
+    learner = learner_of(member, arithmetic=setup.arithmetic, backend=setup.job.backend)
+    return learner.diagnose(x, y)
+
+
+def _sealed(job: Job) -> bool:
+    """Whether there is no curve: the test split is scored once, for a curve on it would invite to choose by it."""
+    return job.split == "test"
+
+
+def outcome_of(setup: Setup, finished: Finished, *, versions: dict[str, str]) -> Outcome:
+    """Measure a trained network and keep its weights and evidence. Raises SurroundingsError, DivergedError."""
+    job, cost, trained = setup.job, setup.cost, finished.trained
+    held_y = setup.arrays[1][1]
+    correct = int(np.count_nonzero(finished.predicted == held_y))
+    predictions = finished.predicted.astype("<u2").tobytes()
+    name, body = weights.pack(finished.parameters)
     if job.spool is not None:
         weights.spool(Path(job.spool), name, body)
     objectives = {"accuracy": correct / len(held_y), "memory": float(cost.peak_bytes)}
     if job.calibration is not None:
-        objectives["speed"] = _predicted_rate(job.calibration, genome, cost, trained)
+        objectives["speed"] = _predicted_rate(job.calibration, setup.genome, cost, trained)
     return Outcome(
         number=job.number,
-        genome=genome.id,
+        genome=setup.genome.id,
         task=job.task,
         task_id=job.task_id,
         tier=job.tier,
         seed=job.seed,
         arithmetic=job.arithmetic,
-        backend=learner.backend,
+        backend=finished.backend,
         purpose=job.purpose,
         split=job.split,
         objectives=objectives,
         examples=len(held_y),
         correct=correct,
-        macs=cost.macs_per_step * plan.steps,
+        macs=cost.macs_per_step * setup.plan.steps,
         parameter_bytes=cost.parameter_bytes,
         activation_bytes=cost.activation_bytes,
         weights=name,
         weights_bytes=len(body),
-        predictions=evidence.keep_predictions(predictions),
+        predictions=setup.evidence.keep_predictions(predictions),
         checkpoints=trained.checkpoints,
-        states=tuple(evidence.states),
-        state_bytes=evidence.state_bytes,
+        states=tuple(setup.evidence.states),
+        state_bytes=setup.evidence.state_bytes,
         curve=trained.curve,
-        settling=_settling(learner, trained, held_x, held_y, cost.batch if job.diagnose else 0),
+        settling=_settling(setup, finished),
         measured=Measured(
             train_cpu_s=trained.train_cpu_s,
             train_wall_s=trained.train_wall_s,
-            evaluate_cpu_s=evaluate_cpu_s,
+            evaluate_cpu_s=finished.evaluate_cpu_s,
             samples_per_s=trained.samples / max(trained.train_cpu_s, 1e-9),
-            peak_bytes=max(0, trained.peak_bytes - resident),
+            peak_bytes=max(0, trained.peak_bytes - finished.resident),
         ),
         versions=versions,
     )
 
 
-class _Evidence:
+class Evidence:
     """Files by which a stranger can check a training, written where the job asks for them."""
 
     def __init__(self, job: Job) -> None:
@@ -210,17 +389,16 @@ def _predicted_rate(calibration: Calibration, genome: Genome, cost: Cost, traine
     return float(f"{predict_rate(step, batch=cost.batch, calibration=calibration):.6g}")
 
 
-def _settling(
-    learner: Learner, trained: Trained, x: "NDArray[np.float32]", y: "NDArray[np.int64]", batch: int
-) -> Settling:
-    if batch == 0:
+def _settling(setup: Setup, finished: Finished) -> Settling:
+    trained, (x, y) = finished.trained, setup.arrays[1]
+    if not setup.job.diagnose:
         return Settling(free_steps=trained.free_steps, nudged_steps=trained.nudged_steps)
-    rows = min(batch, _DIAGNOSED_EXAMPLES, len(x))
-    seen = learner.diagnose(x[:rows], y[:rows])
+    rows = min(setup.cost.batch, _DIAGNOSED_EXAMPLES, len(x))
+    seen = finished.diagnose(x[:rows], y[:rows])
     return Settling(
         free_steps=trained.free_steps,
         nudged_steps=trained.nudged_steps,
-        verdict=seen.verdict if isinstance(learner, EqpropLearner) else "none",
+        verdict=seen.verdict if setup.values["credit"] == "ep" else "none",
         period=seen.period or 0,
         free_energy=seen.free_energy,
         nudged_energy=seen.nudged_energy,

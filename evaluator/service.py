@@ -3,8 +3,10 @@
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -12,8 +14,10 @@ from eqmesh import EqmeshError, __version__
 from evaluator.calibrate import calibrate
 from evaluator.errors import DataError, EvaluatorError, SealedSplitError, SurroundingsError
 from evaluator.jobs import (
+    Batch,
     Calibrate,
     Calibrated,
+    Failure,
     Job,
     JobArithmetic,
     Outcome,
@@ -29,7 +33,7 @@ from evaluator.jobs import (
     failure_of,
     objectives_fingerprint,
 )
-from evaluator.measure import RefusedError, run_network
+from evaluator.measure import Finished, RefusedError, Setup, outcome_of, run_network, set_up, train_together
 from evaluator.spaces import resolve_space
 from evaluator.tasks import DatasetTask, FunctionTask, Task, Tier, resolve, task_id
 from evaluator.verification import replay_network, weigh
@@ -37,7 +41,9 @@ from genome import Genome, GenomeError
 from kernels import DivergedError, KernelError
 from kernels.backend import backend_table
 
-__all__ = ["calibrated", "ready", "run"]
+__all__ = ["calibrated", "ready", "run", "run_batch"]
+
+Done = TypeVar("Done")
 
 torch.set_num_threads(1)
 
@@ -55,9 +61,62 @@ def calibrated(request: Calibrate) -> Calibrated:
 
 def run(request: Work, send: Callable[[Reply], None]) -> Result | Weighed | Replayed:
     """Do one job or check. Whatever goes wrong in genome, task, data or arithmetic becomes a Failure."""
+    return _guarded(request, lambda: _run(request, send))
+
+
+def run_batch(request: Batch, send: Callable[[Reply], None]) -> None:
+    """Train jobs of one group together, and send an Outcome or a Failure for each.
+
+    What goes wrong for one of them is its own Failure. What goes wrong for them all, such as memory that runs out, is
+    one of each: whom it is owed to shows when they are run again one by one.
+    """
+    setups = _set_up(request.jobs, send)
+    if not setups:
+        return
+    jobs = [setup.job for setup in setups]
+
+    def on_progress(member: int, done: float, accuracy: float | None) -> None:
+        send(Progress(number=jobs[member].number, done=done, accuracy=accuracy))
+
+    found = _guarded(jobs[0], lambda: train_together(setups, on_progress=on_progress))
+    if isinstance(found, Failure):
+        for job in jobs:
+            send(failure_of(job, found.kind, found.detail))
+        return
+    for setup, finished in zip(setups, found, strict=True):
+        send(_guarded(setup.job, partial(_measured, setup, finished)))
+
+
+def _set_up(jobs: Sequence[Job], send: Callable[[Reply], None]) -> list[Setup]:
+    """Those of the jobs that can be trained; each of the others is answered."""
+    found: list[Setup] = []
+
+    def one(job: Job) -> Setup:
+        task, tier, genome = _subject(job)
+        if not isinstance(task, DatasetTask):
+            raise EvaluatorError(f"only networks are trained in groups, task {task.name!r} has none")
+        return set_up(job, task, tier, genome, arrays=found[0].arrays if found else None)
+
+    for job in jobs:
+        setup = _guarded(job, partial(one, job))
+        if isinstance(setup, Failure):
+            send(setup)
+        else:
+            found.append(setup)
+    return found
+
+
+def _measured(setup: Setup, finished: Finished | DivergedError) -> Outcome:
+    if isinstance(finished, DivergedError):
+        raise finished
+    return outcome_of(setup, finished, versions=_versions())
+
+
+def _guarded(request: Work, act: Callable[[], Done]) -> Done | Failure:
+    """What `act` gives in the arithmetic of the request; whatever it raises becomes a Failure of the request."""
     try:
         with _subnormals(request.job.arithmetic if isinstance(request, Replay) else request.arithmetic):
-            return _run(request, send)
+            return act()
     except (RefusedError, GenomeError, SealedSplitError) as error:
         return failure_of(request, "refused", str(error))
     except DivergedError as error:

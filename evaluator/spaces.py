@@ -1,10 +1,12 @@
-"""The space that a search explores: the task's own, or a narrower one named by import string."""
+"""The space that a search explores: the task's own, a built-in one by name, or one named by import string."""
 
 from evaluator.cost import cost_of
 from evaluator.errors import TaskError
 from evaluator.jobs import JobArithmetic
+from evaluator.shape import NoImageError, is_plain
 from evaluator.tasks import DatasetTask, Task, load
 from genome import Genome, GenomeError, SearchSpace
+from genome.spaces import SPACES
 from genome.variation import draw
 
 __all__ = ["class_admits", "resolve_space"]
@@ -13,14 +15,14 @@ _DRAWS = 16
 
 
 def resolve_space(source: str, task: Task) -> SearchSpace:
-    """The space that `source` ("my.module:SPACE") names, or the task's own where it is empty.
+    """The space that `source` names: "family", "my.module:SPACE", or the task's own where it is empty.
 
     A space for networks must give the genes that the network builder reads; a few genomes are drawn to
     see that it does. Raises TaskError.
     """
     if not source:
         return task.space
-    space = load(source)
+    space = SPACES[source] if source in SPACES else load(source)
     if not isinstance(space, SearchSpace):
         raise TaskError(
             f"{source} must be a genome.SearchSpace, got {type(space).__name__}. Name the instance itself."
@@ -29,7 +31,9 @@ def resolve_space(source: str, task: Task) -> SearchSpace:
         for seed in range(_DRAWS):
             try:
                 values = dict(draw(space, seed=seed).values)
-                cost_of(values, inputs=task.inputs, classes=task.classes, arithmetic="fp32")
+                cost_of(values, inputs=task.inputs, classes=task.classes, arithmetic="fp32", image=task.image)
+            except NoImageError as error:
+                raise TaskError(f"space {space.id!r} does not fit the task {task.name!r}: {error}") from error
             except (KeyError, TypeError, ValueError, GenomeError) as error:
                 raise TaskError(
                     f"space {space.id!r} must give the genes of the space 'mlp/1' that networks are built from; "
@@ -41,12 +45,17 @@ def resolve_space(source: str, task: Task) -> SearchSpace:
 def class_admits(arithmetic: JobArithmetic, genome: Genome) -> bool:
     """Whether networks of a genome can be trained in an arithmetic class at all.
 
-    exact-1 has neither Muon nor spectral clipping, whose products are not exact, and no backpropagation.
+    exact-1 has neither Muon nor Dion nor spectral clipping, whose products are not exact, and no backpropagation; of
+    the family, fp32 alone has more than the plain rules.
     """
+    if arithmetic in ("task", "fp32"):
+        return True
+    if not is_plain(dict(genome.values)):
+        return False
     if arithmetic != "exact-1":
         return True
     return (
         genome.get("credit") != "backprop"
-        and genome.get("optimizer") != "muon"
+        and genome.get("optimizer") not in ("muon", "dion")
         and genome.get("spectral") != "clip"
     )

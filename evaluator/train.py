@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -12,12 +12,23 @@ import numpy as np
 from evaluator import limits
 from evaluator.errors import EvaluatorError
 from evaluator.jobs import CurvePoint
+from evaluator.rate_schedule import rate_share
 from kernels import DivergedError, Learner, permutation
+from kernels.members import Population, Span, SpanReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Plan", "Segment", "State", "Trained", "fingerprint", "replay_segment", "train"]
+__all__ = [
+    "Plan",
+    "Segment",
+    "State",
+    "Trained",
+    "fingerprint",
+    "replay_segment",
+    "train",
+    "train_population",
+]
 
 State = Mapping[str, "NDArray[np.generic]"]
 
@@ -26,8 +37,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is trained on what, in which order: all that follows from a job.
 
     `examples` are trained on for `epochs` passes in batches of `batch`, the last of a pass shorter;
-    `key` (32 bytes) draws the order and the signs; the rate falls linearly to 0 where `schedule` is
-    linear. The end of each of `checkpoints` equal shares of the steps is hashed.
+    `key` (32 bytes) draws the order and the signs; the rate moves by `schedule`
+    (`rate_schedule.SCHEDULES`). The end of each of `checkpoints` equal shares of the steps is hashed.
     """
 
     examples: int
@@ -53,6 +64,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         count = min(self.checkpoints, self.steps)
         return tuple(-(-self.steps * i // count) for i in range(1, count + 1))
 
+    def marks(self, points: int) -> frozenset[int]:
+        """Steps after which a point of the curve stands, about `points` of them; the last is the end."""
+        return frozenset(-(-self.steps * i // points) for i in range(1, points + 1))
+
     def segment(self, number: int) -> tuple[int, int]:
         """First step of a checkpoint segment (from 0), and the first one after it. Raises EvaluatorError."""
         bounds = (0, *self.boundaries)
@@ -62,7 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def scale(self, step: int) -> float:
         """Share of the learning rate at this step (from 0)."""
-        return 1.0 - step / self.steps if self.schedule == "linear" else 1.0
+        return rate_share(self.schedule, step, self.steps)
 
     def sign(self, step: int) -> int:
         """+1 or -1: the sign of a randomly signed nudge at this step."""
@@ -74,7 +89,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     """What a training left behind: hashes, curve, mean sweeps taken, and what it needed.
 
     `peak_bytes` is the largest resident size of the process after the first steps, before anything
-    else (a score, a checkpoint) was done: training allocates nothing later.
+    else (a score, a checkpoint) was done: training allocates nothing later. Of a network in a population it is that of
+    all its members, and the seconds are an equal share of theirs.
     """
 
     checkpoints: tuple[str, ...]
@@ -138,7 +154,7 @@ def train(
     as states or weights are not finite.
     """
     boundaries = plan.boundaries
-    marks = {-(-plan.steps * i // curve_points) for i in range(1, curve_points + 1)}
+    marks = plan.marks(curve_points)
     hashes: list[str] = []
     curve: list[CurvePoint] = []
     free = nudged = 0.0
@@ -179,11 +195,15 @@ def _check_finite(state: State, plan: Plan, step: int) -> None:
     if not all(
         np.isfinite(array).all() for name, array in state.items() if name != "step" and "clock" not in name
     ):
-        raise DivergedError(
-            f"of {plan.steps} training steps, states or weights are",
-            step,
-            "Lower the learning rate or the nudge, or cap the spectral norm.",
-        )
+        raise _diverged(plan, step)
+
+
+def _diverged(plan: Plan, step: int) -> DivergedError:
+    return DivergedError(
+        f"of {plan.steps} training steps, states or weights are",
+        step,
+        "Lower the learning rate or the nudge, or cap the spectral norm.",
+    )
 
 
 def _point(plan: Plan, step: int, accuracy: float, residual: float, cpu_s: float) -> CurvePoint:
@@ -219,15 +239,130 @@ def _run(
         rows = order[index * plan.batch : (index + 1) * plan.batch]
         report = learner.step(x[rows], y[rows], scale=plan.scale(step), sign=plan.sign(step))
         if not report.finite:
-            raise DivergedError(
-                f"of {plan.steps} training steps, states or weights are",
-                step + 1,
-                "Lower the learning rate or the nudge, or cap the spectral norm.",
-            )
+            raise _diverged(plan, step + 1)
         free += report.free_steps
         nudged += report.nudged_steps
         residual = report.residual
     return _Taken(free, nudged, residual)
+
+
+class _Run:
+    """One member of a population on its way: what it has shown so far, or where it failed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.hashes: list[str] = []
+        self.curve: list[CurvePoint] = []
+        self.free = self.nudged = self.residual = 0.0
+        self.failure: DivergedError | None = None
+
+    def follow(self, first: int, report: SpanReport) -> None:
+        """Take in what the steps from `first` on did."""
+        if report.failed_at:
+            self.failure = _diverged(self.plan, first + report.failed_at)
+        self.free, self.nudged = self.free + report.free_steps, self.nudged + report.nudged_steps
+        self.residual = report.residual
+
+    def keep(self, state: State, step: int) -> bool:
+        """Hash the state at a checkpoint; False, and the run has failed, where it is not finite."""
+        try:
+            _check_finite(state, self.plan, step)
+        except DivergedError as error:
+            self.failure = error
+            return False
+        self.hashes.append(fingerprint(state))
+        return True
+
+    def trained(self, *, share_cpu_s: float, share_wall_s: float, peak_bytes: int) -> Trained | DivergedError:
+        """What it left behind."""
+        return self.failure or Trained(
+            checkpoints=tuple(self.hashes),
+            curve=tuple(self.curve),
+            free_steps=self.free / self.plan.steps,
+            nudged_steps=self.nudged / self.plan.steps,
+            samples=self.plan.examples * self.plan.epochs,
+            train_cpu_s=share_cpu_s,
+            train_wall_s=share_wall_s,
+            peak_bytes=peak_bytes,
+        )
+
+
+def _going(runs: Sequence[_Run]) -> list[tuple[int, _Run]]:
+    """The members that have not failed, by their numbers."""
+    return [(index, run) for index, run in enumerate(runs) if run.failure is None]
+
+
+def train_population(
+    population: Population,
+    x: "NDArray[np.float32]",
+    y: "NDArray[np.int64]",
+    plans: Sequence[Plan],
+    *,
+    score: Callable[[Population], Sequence[float]] | None,
+    curve_points: int = 10,
+    on_progress: Callable[[int, float, float | None], None] = lambda _member, _done, _accuracy: None,
+    on_state: Callable[[int, int, State], None] | None = None,
+) -> list[Trained | DivergedError]:
+    """Train each member of a population by its plan, as `train` does a network alone.
+
+    The plans may differ in key and schedule. A member whose numbers fail gives its DivergedError, and the others go
+    on. `score` gives the accuracy of each member; `on_progress(member, done, accuracy)` and
+    `on_state(member, step, state)` are called for those that have not failed.
+    """
+    shared = plans[0]
+    if any(
+        msgspec.structs.replace(plan, key=shared.key, schedule=shared.schedule) != shared for plan in plans
+    ):
+        raise EvaluatorError(
+            "plans of a population may differ in key and schedule alone. Group jobs by their key."
+        )
+    population.hold(x, y)
+    runs = [_Run(plan) for plan in plans]
+    boundaries, marks = shared.boundaries, shared.marks(curve_points)
+    meter, peak, first = _Meter(), 0, 0
+    for last in sorted(marks | set(boundaries)):
+        meter.start()
+        reports = population.run([_span(plan, first, last) for plan in plans])
+        meter.stop()
+        peak = peak or limits.peak_resident_bytes()
+        for run, report in zip(runs, reports, strict=True):
+            if run.failure is None:
+                run.follow(first, report)
+        first = last
+        if last in boundaries:
+            for index, run in _going(runs):
+                state = population.state(index)
+                if run.keep(state, last) and on_state is not None:
+                    on_state(index, last, state)
+        if not _going(runs):
+            break
+        if last in marks:
+            accuracies = None if score is None else score(population)
+            for index, run in _going(runs):
+                accuracy = None if accuracies is None else accuracies[index]
+                if accuracy is not None:
+                    share = meter.cpu / population.size
+                    run.curve.append(_point(run.plan, last, accuracy, run.residual, share))
+                on_progress(index, last / shared.steps, accuracy)
+    share_cpu_s, share_wall_s = meter.cpu / population.size, meter.wall / population.size
+    return [run.trained(share_cpu_s=share_cpu_s, share_wall_s=share_wall_s, peak_bytes=peak) for run in runs]
+
+
+def _span(plan: Plan, first: int, last: int) -> Span:
+    """Steps `first` to `last - 1` of a plan."""
+    steps = range(first, last)
+    rows = np.full((len(steps), plan.batch), -1, dtype=np.int32)
+    for index, step in enumerate(steps):
+        epoch, batch = divmod(step, plan.steps_per_epoch)
+        if index == 0 or batch == 0:
+            order = permutation(plan.key, epoch, plan.examples)
+        taken = order[batch * plan.batch : (batch + 1) * plan.batch]
+        rows[index, : len(taken)] = taken
+    return Span(
+        rows=rows,
+        scales=np.array([plan.scale(step) for step in steps]),
+        signs=np.array([plan.sign(step) for step in steps], dtype=np.int8),
+    )
 
 
 def replay_segment(

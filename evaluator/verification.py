@@ -14,6 +14,7 @@ from evaluator import tensors, weights
 from evaluator.build import build
 from evaluator.cost import nominal_steps
 from evaluator.errors import EvaluatorError, EvidenceError
+from evaluator.groups import group_key
 from evaluator.jobs import Replay, Replayed, Weigh, Weighed
 from evaluator.measure import affordable, plan_of, split_arrays
 from evaluator.tasks import DatasetTask, Tier
@@ -54,6 +55,7 @@ def weigh(request: Weigh, task: DatasetTask, tier: Tier, genome: Genome) -> Weig
             seed=bytes(32),
             arithmetic=arithmetic,
             backend=request.backend,
+            image=task.image,
             parameters=parameters,
         )
 
@@ -127,6 +129,11 @@ def replay_network(request: Replay, task: DatasetTask, tier: Tier, genome: Genom
     SurroundingsError where the state cannot be read, kernels.DivergedError as the training does, and MemoryError.
     """
     job = request.job
+    if job.arithmetic == "fp32" and job.backend != "triton" and group_key(job) is not None:
+        raise EvaluatorError(
+            f"a {job.arithmetic} training of purpose {job.purpose!r} runs in a population, whose bits no network alone "
+            "repeats. Ask for evidence, or train in exact-1, to have it replayed."
+        )
     values = dict(genome.values)
     cost, arithmetic = affordable(values, task, job.arithmetic, job.limits)
     (x, y), _ = split_arrays(task, tier, job)
@@ -139,6 +146,7 @@ def replay_network(request: Replay, task: DatasetTask, tier: Tier, genome: Genom
         seed=plan.key,
         arithmetic=arithmetic,
         backend=job.backend,
+        image=task.image,
     )
     try:
         _take_start(request, learner, first)

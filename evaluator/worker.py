@@ -11,7 +11,7 @@ import threading
 
 from evaluator import limits
 from evaluator.errors import EvaluatorError
-from evaluator.jobs import Calibrate, Reply, Request, decode_request, encode, frame_length
+from evaluator.jobs import Batch, Calibrate, Reply, Request, decode_request, encode, frame_length
 
 __all__ = ["main"]
 
@@ -37,7 +37,12 @@ def main() -> None:
     send(service.ready())
     while True:
         request = requests.get()
-        send(service.calibrated(request) if isinstance(request, Calibrate) else service.run(request, send))
+        if isinstance(request, Batch):
+            service.run_batch(request, send)
+        elif isinstance(request, Calibrate):
+            send(service.calibrated(request))
+        else:
+            send(service.run(request, send))
 
 
 def _read_requests(requests: "queue.SimpleQueue[Request]") -> None:

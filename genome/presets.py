@@ -8,7 +8,8 @@ from genome.conditions import Value
 from genome.errors import GenomeError
 from genome.genome import Genome
 from genome.quoting import hint, show
-from genome.spaces import MLP
+from genome.space import SearchSpace
+from genome.spaces import CONV, CUBE, FAMILY, MLP
 
 __all__ = ["PRESETS", "preset", "preset_operator"]
 
@@ -18,6 +19,7 @@ class _Preset:
     doc: str
     values: Mapping[str, Value]
     by_task: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    space: SearchSpace = MLP
 
 
 _SHALLOW: dict[str, Value] = {
@@ -40,6 +42,30 @@ _MUON: dict[str, Value] = {
     "optimizer": "muon", "lr_muon": 0.02, "lr_bias": 0.001, "momentum": 0.95, "ns_steps": 5, "spectral": "clip",
     "gamma": 1.0,
 }  # fmt: skip
+# What a genome of the family has beyond `mlp/1`, at its plain values.
+_OPEN: dict[str, Value] = {
+    "credit": "ep", "clip": 1.0, "activation": "clip", "keep": 1.0, "weight_bits": "32", "feedback": "tied",
+    "damping": 1.0, "settle_momentum": 0.0, "sleep": "off", "scheme": "block", "order": "forward-backward",
+    "stop": "fixed", "spectral": "off", "optimizer": "adam", "lr_adam": 0.01, "batch": 16, "schedule": "linear",
+}  # fmt: skip
+_OPEN_CE: dict[str, Value] = {
+    **_OPEN, "output": "ce", "rule_ce": "plain", "estimate": "centred", "beta_ce": 0.5, "free_steps": 6,
+    "nudged_steps": 3, "gain": 0.5,
+}  # fmt: skip
+_DENSE: dict[str, Value] = {"looped": "off", "skip": "none", "depth": 1, "width1": 128}
+_FAMILY_CE: dict[str, Value] = {**_OPEN_CE, **_DENSE}
+_FAMILY_TWO: dict[str, Value] = {**_FAMILY_CE, "depth": 2, "width2": 64, "lr_adam": 0.003}
+_FAMILY_MSE: dict[str, Value] = {
+    **_OPEN, **_DENSE, "output": "mse", "rule_mse": "plain", "estimate": "centred", "beta_mse": 0.2, "free_steps": 6,
+    "nudged_steps": 4, "optimizer": "sgd", "lr_sgd": 0.1, "momentum": 0.9, "batch": 32,
+}  # fmt: skip
+
+
+def _family(doc: str, base: Mapping[str, Value], space: SearchSpace = FAMILY, /, **changes: Value) -> _Preset:
+    """A preset of the family; genes of the base that its space does not have are left out."""
+    merged = {**base, **changes}
+    return _Preset(doc, {name: merged[name] for name in merged if name in space.by_name}, space=space)
+
 
 _ALL = {
     "backprop": _Preset(
@@ -58,6 +84,112 @@ _ALL = {
         {"fashion-mnist": {"lr_adam": 0.002}},
     ),
     "deep": _Preset("EP seed genome, two hidden layers: block sweeps, Muon.", _DEEP),
+    "holomorphic": _family(
+        "Holomorphic EP: four complex nudges on a circle, logistic states, two hidden layers.",
+        _FAMILY_TWO,
+        rule_ce="holomorphic",
+        activation_smooth="logistic",
+        points=4,
+        # As logits grow, the poles of the softmax come nearer: a circle of radius 0.5 diverged within 40 epochs.
+        beta_ce=0.2,
+        lr_adam=0.005,
+    ),
+    "coupled": _family(
+        "Coupled learning: the output is held a little nearer to and further from the label.",
+        _FAMILY_MSE,
+        rule_mse="coupled",
+    ),
+    "contrastive-hebbian": _family(
+        "Contrastive Hebbian learning: the output is held at the label, and compared with the free phase.",
+        _FAMILY_MSE,
+        rule_mse="contrastive-hebbian",
+    ),
+    "continual": _family(
+        "Continual EP: the weights move at every sweep of the nudged phase, by SGD.",
+        _FAMILY_CE,
+        rule_ce="continual",
+        nudged_steps=2,
+        lr_sgd=0.2,
+        momentum=0.0,
+    ),
+    "predictive-coding": _family(
+        "Predictive coding: values and their errors settle, tanh, two hidden layers.",
+        _FAMILY_TWO,
+        rule_ce="predictive-coding",
+        activation="tanh",
+        step_size=0.1,
+        nudged_steps=8,
+    ),
+    "feedback-alignment": _family(
+        "Centred EP whose states come down through random weights that never learn.",
+        _FAMILY_CE,
+        feedback="fixed",
+    ),
+    "kolen-pollack": _family(
+        "Centred EP whose feedback takes the forward weights' steps, while both decay.",
+        _FAMILY_CE,
+        feedback="kolen-pollack",
+        feedback_rate=0.001,
+    ),
+    "homeostatic": _family(
+        "Centred EP whose feedback learns by the rule and by a pull towards a symmetric Jacobian.",
+        _FAMILY_CE,
+        feedback="homeostatic",
+        homeostasis=0.1,
+        activation="logistic",
+    ),
+    "sdmep": _family(
+        "SDMEP: EP with a squared error, Dion with error feedback, and spectral clipping.",
+        _FAMILY_MSE,
+        optimizer="dion",
+        lr_dion=0.02,
+        lr_bias=0.001,
+        momentum=0.95,
+        rank_fraction=0.25,
+        error_feedback=1.0,
+        spectral="clip",
+        gamma=1.0,
+        batch=16,
+    ),
+    "sparse": _family(
+        "Centred EP with three of ten hidden units active at once.", _FAMILY_CE, keep=0.3, lr_adam=0.003
+    ),
+    "ternary": _family(
+        "Centred EP on weights of three values, learned behind them in float32.", _FAMILY_CE, weight_bits="2"
+    ),
+    "looped": _family(
+        "Centred EP with four hidden layers that share the weights between them, tanh, capped.",
+        _FAMILY_TWO,
+        looped="on",
+        loop_depth=4,
+        width1=96,
+        activation="tanh",
+        free_steps=8,
+        nudged_steps=4,
+        spectral="clip",
+        gamma=0.7,
+    ),
+    "cube": _family(
+        "Centred EP on a cube of 4 x 4 x 4 units that know their neighbours alone, tanh.",
+        _OPEN_CE,
+        CUBE,
+        side=4,
+        activation="tanh",
+        gain=1.0,
+        free_steps=8,
+        nudged_steps=4,
+        lr_adam=0.003,
+    ),
+    "conv": _family(
+        "Centred EP with 16 filters of 3 x 3 and a maximum pool, for tasks whose inputs are images.",
+        _OPEN_CE,
+        CONV,
+        layers=1,
+        channels1=16,
+        kernel="3",
+        pool="max",
+        free_steps=4,
+    ),
 }
 
 PRESETS: Mapping[str, str] = MappingProxyType({name: entry.doc for name, entry in _ALL.items()})
@@ -65,13 +197,14 @@ PRESETS: Mapping[str, str] = MappingProxyType({name: entry.doc for name, entry i
 
 
 def preset(name: str, task: str | None = None) -> Genome:
-    """The preset's genome of space 'mlp/1', with the numbers tuned for `task` where there are such.
+    """The preset's genome, of the space that it is of, with the numbers tuned for `task` where there are such.
 
     Raises GenomeError for a name that is no preset, with the nearest one that is. A task without numbers of
     its own gets the general ones.
     """
     entry = _entry(name)
-    return MLP.genome({**entry.values, **(entry.by_task.get(task, {}) if task is not None else {})})
+    tuned = entry.by_task.get(task, {}) if task is not None else {}
+    return entry.space.genome({**entry.values, **tuned})
 
 
 def preset_operator(name: str, task: str | None = None) -> str:

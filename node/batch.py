@@ -44,7 +44,6 @@ async def run_batch(
         weights_folder.mkdir(parents=True, exist_ok=True)
     workers = min(worker_count(settings), len(requests))
     results: dict[int, Result] = {}
-    waiting = iter(enumerate(requests))
 
     def job(number: int, request: Request, calibration: Calibration | None) -> Job:
         return Job(
@@ -77,13 +76,13 @@ async def run_batch(
         network = isinstance(task, DatasetTask)
         calibration = await stored_calibration(pool, settings) if network else None
 
-        async def take_turns() -> None:
-            for number, request in waiting:
-                results[number] = await pool.run(job(number, request, calibration), on_progress=heard)
-                if len(requests) > 1:
-                    say(f"[{len(results)}/{len(requests)}] {short(request.genome.id)} seed {request.seed}")
+        async def evaluate(number: int, request: Request) -> None:
+            results[number] = await pool.run(job(number, request, calibration), on_progress=heard)
+            if len(requests) > 1:
+                say(f"[{len(results)}/{len(requests)}] {short(request.genome.id)} seed {request.seed}")
 
+        # All at once: the pool trains those of one genome together where that is faster.
         async with trio.open_nursery() as nursery:
-            for _ in range(workers):
-                nursery.start_soon(take_turns)
+            for number, request in enumerate(requests):
+                nursery.start_soon(evaluate, number, request)
     return [results[number] for number in range(len(requests))]

@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -98,13 +97,17 @@ def threaded_disk() -> Disk:
 
 
 class SearchState(msgspec.Struct, kw_only=True):
-    """What is known of a run while it goes on; the loop alone changes it."""
+    """What is known of a run while it goes on; the loop alone changes it.
+
+    `asks` evaluations are asked for at a time; 0 for one of each worker.
+    """
 
     run: int
     spec: RunSpec
     objectives: tuple[Objective, ...]
     limit: int
     workers: int
+    asks: int = 0
     rows: list[EvaluationRow] = []
     genomes: dict[str, Genome] = {}
     stopped: str | None = None
@@ -140,6 +143,7 @@ class SearchLoop:
         state: SearchState,
         observer: Observer,
         limits: CostLimits,
+        backend: str,
         deadline_s: float,
         calibration: Calibration | None,
         spool: Path,
@@ -153,6 +157,7 @@ class SearchLoop:
         self._state = state
         self._observer = observer
         self._limits = limits
+        self._backend = backend
         self._deadline_s = deadline_s
         self._calibration = calibration
         self._spool = spool
@@ -163,6 +168,7 @@ class SearchLoop:
     async def run(self, *, ask_until: float = math.inf) -> None:
         """Ask until the run's limit, the strategy's end or the trio time `ask_until`; then wait for all."""
         in_flight = 0
+        at_a_time = self._state.asks or self._state.workers
         finished = trio.Event()
 
         async def evaluate(ask: Ask) -> None:
@@ -176,7 +182,7 @@ class SearchLoop:
 
         async with trio.open_nursery() as nursery:
             while True:
-                while in_flight < self._state.workers and trio.current_time() < ask_until:
+                while in_flight < at_a_time and trio.current_time() < ask_until:
                     ask = self._schedule.next(self._state.limit)
                     if ask is None:
                         break
@@ -196,8 +202,9 @@ class SearchLoop:
     async def rescore(self, replicates: int) -> None:
         """Score the front, and the baselines beside it, on `replicates` fresh seeds.
 
-        A seed on which a worker ended, or the task's own code raised, is made up for by another one, but only when
-        the search is run again: what broke it may be mended by then.
+        All are offered to the pool at once, which trains seeds of one genome together where that is faster, and
+        recorded genome by genome, seed by seed. A seed on which a worker ended, or the task's own code raised, is made
+        up for by another one, but only when the search is run again: what broke it may be mended by then.
         """
         found = standings(row for row in self._state.rows if row.purpose != "rescore")
         winners = front_of(found, self._state.objectives)
@@ -206,25 +213,35 @@ class SearchLoop:
         for row in self._state.rows:
             if row.purpose == "rescore" and row.genome in tried:
                 tried[row.genome].append(row)
-        waiting = iter(
-            sorted(
-                (
-                    (replicate, self._state.genomes[genome])
-                    for genome, rows in tried.items()
-                    for replicate in _missing(rows, replicates)
-                ),
-                key=itemgetter(0),
-            )
-        )
+        waiting = [
+            (replicate, self._state.genomes[genome])
+            for genome, rows in tried.items()
+            for replicate in _missing(rows, replicates)
+        ]
+        results: dict[int, Result] = {}
+        recorded, turn = 0, trio.Lock()
 
-        async def take_turns() -> None:
-            for replicate, genome in waiting:
-                result = await self._evaluate(genome, number=replicate, replicate=replicate)
-                await self._record(replicate, "rescore", genome, None, result)
+        async def record(position: int) -> None:
+            replicate, genome = waiting[position]
+            await self._record(replicate, "rescore", genome, None, results.pop(position))
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(self._state.workers):
-                nursery.start_soon(take_turns)
+        async def score(position: int) -> None:
+            nonlocal recorded
+            replicate, genome = waiting[position]
+            results[position] = await self._evaluate(genome, number=replicate, replicate=replicate)
+            async with turn:
+                while recorded in results:
+                    await record(recorded)
+                    recorded += 1
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for position in range(len(waiting)):
+                    nursery.start_soon(score, position)
+        finally:
+            # Of a search that is stopped, results that waited for their turn are written all the same.
+            for position in sorted(results):
+                await record(position)
         await self._on_disk(self._drop_weights)
 
     async def _evaluate(self, genome: Genome, *, number: int, replicate: int) -> Result:
@@ -240,6 +257,8 @@ class SearchLoop:
             genome_id=genome.id,
             seed=evaluation_seed(spec.seed, genome.id, replicate),
             arithmetic=spec.arithmetic,
+            # The baseline has one way to be trained.
+            backend="auto" if genome.get("credit") == "backprop" else self._backend,
             purpose="rescore" if replicate else "search",
             deadline_s=self._deadline_s,
             limits=self._limits,

@@ -17,6 +17,7 @@ from evaluator.pool import Pool, PoolSettings, open_pool
 from evaluator.spaces import class_admits, resolve_space
 from evaluator.tasks import DatasetTask, Task, resolve, task_id
 from genome import GenomeError, Proposal, SearchSpace, make_strategy, preset, preset_birth
+from node.errors import SettingsError
 from node.membership import Membership
 from node.mesh import Judge, Mesh
 from node.output import say
@@ -53,6 +54,7 @@ async def run_search(
     pool_settings = PoolSettings(
         # A node's claims and checks have a worker of their own: they must not wait for long trainings of the search.
         workers=workers + (membership is not None),
+        spare=int(membership is not None),
         memory_bytes=settings.worker_memory * 2**20,
         nice=settings.nice,
     )
@@ -60,6 +62,7 @@ async def run_search(
         spool = _clean_spool(writer)
         disk = threaded_disk()
         async with open_pool(pool_settings) as pool:
+            await _require_backend(pool, settings.backend)
             run, spec = writer.begin_run(_spec(settings, task, space, workers, _imported(writer, space)))
             state = SearchState(
                 run=run,
@@ -67,6 +70,7 @@ async def run_search(
                 objectives=spec.objectives,
                 limit=settings.evaluations,
                 workers=workers,
+                asks=workers * pool.asks_per_worker(spec.arithmetic, settings.backend),
             )
             schedule = _schedule(writer, space, state)
             observer.started(state)
@@ -99,6 +103,7 @@ async def run_search(
                         state=state,
                         observer=observer,
                         limits=cost_limits(settings),
+                        backend=settings.backend,
                         deadline_s=settings.deadline,
                         calibration=measured,
                         spool=spool,
@@ -167,6 +172,17 @@ async def stored_calibration(pool: Pool, settings: Settings, *, again: bool = Fa
             # A front needs one scale, not the file: the run itself keeps this one too.
             say(f"this machine's calibration is used, but cannot be kept in {path}: {error.strerror}")
     return found
+
+
+async def _require_backend(pool: Pool, name: str) -> None:
+    """Raise SettingsError for a backend that the workers of this machine cannot use."""
+    if name == "auto":
+        return
+    found = await pool.backends()
+    why = found.get(name, "there is no such backend")
+    if why:
+        usable = ", ".join(["auto", *(other for other, refusal in found.items() if not refusal)])
+        raise SettingsError(f"backend must be one that runs here ({usable}), got {name!r}: {why}.")
 
 
 async def _calibration(writer: Writer, run: int, pool: Pool, settings: Settings) -> Calibration:

@@ -33,7 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tier: Annotated[str, Meta(description="fidelity tier of the task; empty for the task's own default")] = ""
     space: Annotated[
         str,
-        Meta(description="import string (my.module:SPACE) of a space to search; empty for the task's own"),
+        Meta(
+            description="space to search: mlp, family, cube, conv or my.module:SPACE; empty for the task's own"
+        ),
     ] = ""
     strategy: Annotated[str, Meta(description="strategy: nsga2, random or map_elites")] = "nsga2"
     evaluations: Annotated[
@@ -45,6 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, Meta(description="worker processes; 0 for one a core", ge=0, le=1024)] = 0
     seed: Annotated[int, Meta(description="seed of the run", ge=0, le=2**63 - 1)] = 0
     arithmetic: Annotated[Arithmetic, Meta(description="arithmetic class: fp32, bf16 or exact-1")] = "fp32"
+    backend: Annotated[
+        str,
+        Meta(description="backend that trains Equilibrium Propagation networks, such as triton, or auto"),
+    ] = "auto"
     reproducible: Annotated[
         bool, Meta(description="give each ask a fixed look-behind, so that timing decides nothing")
     ] = False

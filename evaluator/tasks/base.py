@@ -93,7 +93,7 @@ class DatasetTask(Task):
     """A task whose genomes are networks, trained and scored on one data set.
 
     A subclass sets `name`, `inputs`, `classes`, `tiers`, `default_tier`, `fingerprint` and `split_rule`,
-    and writes `read`.
+    and writes `read`; `image` where its inputs are images.
     """
 
     kind = "dataset"
@@ -102,6 +102,8 @@ class DatasetTask(Task):
 
     inputs: int
     classes: int
+    image: tuple[int, int, int] | None = None
+    """Channels, height and width of an input that is one; None where filters make no sense."""
 
     @abstractmethod
     def read(self, cache: Path | None) -> Dataset:

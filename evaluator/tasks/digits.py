@@ -24,6 +24,7 @@ class Digits(DatasetTask):
     doc = "Handwritten digits of 8x8 pixels, 10 classes; the data come with scikit-learn."
     inputs = 64
     classes = 10
+    image = (1, 8, 8)
     split_rule = RULE.text
     fingerprint = fingerprint(*(file.sha256 for file in CATALOGUE["digits"].files), RULE.text, "pixel/16")
     tiers = (

@@ -23,6 +23,7 @@ class IdxImages(DatasetTask):
 
     inputs = 784
     classes = 10
+    image = (1, 28, 28)
 
     def __init__(
         self, *, name: str, version: int, doc: str, tiers: tuple[Tier, ...], default_tier: str

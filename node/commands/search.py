@@ -46,6 +46,7 @@ class SearchFlags:
     workers: Annotated[int | None, _flag("workers", "-w")] = None
     seed: Annotated[int | None, _flag("seed")] = None
     arithmetic: Annotated[str | None, _flag("arithmetic")] = None
+    backend: Annotated[str | None, _flag("backend")] = None
     store: Annotated[str | None, _flag("store")] = None
     reproducible: Annotated[bool | None, _flag("reproducible")] = None
     population: Annotated[int | None, _flag("population")] = None

@@ -80,7 +80,11 @@ class Judge:
         assert arithmetic in ARITHMETIC
         kind: Arithmetic = arithmetic
         return cost_of(
-            dict(genome.values), inputs=self.task.inputs, classes=self.task.classes, arithmetic=kind
+            dict(genome.values),
+            inputs=self.task.inputs,
+            classes=self.task.classes,
+            arithmetic=kind,
+            image=self.task.image,
         )
 
     def misfit(self, claim: Claim) -> str:

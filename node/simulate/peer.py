@@ -192,6 +192,7 @@ class Peer:
             state=state,
             observer=_Unwatched(),
             limits=CostLimits(),
+            backend="auto",
             deadline_s=_DEADLINE_S,
             calibration=None,
             spool=self.world.folder,

@@ -28,6 +28,7 @@ _ORDER = (
     "population",
     "bf16",
     "exact",
+    "rules",
     "kernels",
     "startup",
     "readers",

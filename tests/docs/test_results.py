@@ -26,6 +26,7 @@ SCRIPTS = (
     "population",
     "bf16",
     "exact",
+    "rules",
     "kernels",
     "fuzz",
     "mesh",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from genome import MLP, PRESETS, Birth, Entry, Genome, Lineage, preset, replay
 from genome.formats import FORMATS, export
+from genome.spaces import SPACES
 
 FOLDER = Path(__file__).parent.parent / "golden"
 
@@ -46,7 +47,9 @@ def lineage() -> Lineage:
 
 def documents() -> dict[str, str]:
     """Text by file name."""
-    presets = {name: preset(name) for name in PRESETS}
+    every = {name: preset(name) for name in PRESETS}
+    presets = {name: found for name, found in every.items() if found.space == MLP.id}
+    family = {name: found for name, found in every.items() if found.space != MLP.id}
     presets["shallow@fashion-mnist"] = preset("shallow", "fashion-mnist")
     genomes = {**EDGES, **{f"parent {number}": parent for number, parent in enumerate(PARENTS)}}
     parents = {parent.id: parent for parent in PARENTS}
@@ -62,12 +65,14 @@ def documents() -> dict[str, str]:
         ):
             child = replay(Birth(known, operator, seed), MLP, parents)
             births.append({"parents": known, "operator": operator, "seed": seed, "child": child.id})
-    tables = {gene.name: gene.table for gene in MLP.genes}
+    tables = {space.name: {gene.name: gene.table for gene in space.genes} for space in SPACES.values()}
     return {
         "genomes.json": _json({name: _held(genome) for name, genome in genomes.items()}),
         "presets.json": _json({name: _held(genome) for name, genome in presets.items()}),
         "births.json": _json(births),
-        "mlp-1.json": _json(tables),
+        "mlp-1.json": _json(tables["mlp"]),
+        "family-presets.json": _json({name: _held(genome) for name, genome in family.items()}),
+        **{f"{name}-1.json": _json(tables[name]) for name in ("family", "cube", "conv")},
         **{f"lineage.{name}": export(lineage(), name) for name in FORMATS},
     }
 

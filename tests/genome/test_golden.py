@@ -10,6 +10,10 @@ NAMES = (
     "presets.json",
     "births.json",
     "mlp-1.json",
+    "family-presets.json",
+    "family-1.json",
+    "cube-1.json",
+    "conv-1.json",
     "lineage.csv",
     "lineage.graphml",
     "lineage.newick",
@@ -27,7 +31,7 @@ def test_golden_documents_never_change(name: str) -> None:
     assert documents()[name] == (FOLDER / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["genomes.json", "presets.json"])
+@pytest.mark.parametrize("name", ["genomes.json", "presets.json", "family-presets.json"])
 def test_golden_bytes_decode_to_the_golden_genomes(name: str) -> None:
     golden = json.loads((FOLDER / name).read_text(encoding="utf-8"))
     for entry in golden.values():

@@ -2,17 +2,50 @@ import pytest
 
 from genome import MLP, PRESETS, GenomeError, preset, preset_birth, replay
 from genome.presets import preset_operator
+from genome.space import SearchSpace
+from genome.spaces import SPACES
+
+FAMILY_PRESETS = {
+    "family/1": {
+        "holomorphic",
+        "coupled",
+        "contrastive-hebbian",
+        "continual",
+        "predictive-coding",
+        "feedback-alignment",
+        "kolen-pollack",
+        "homeostatic",
+        "sdmep",
+        "sparse",
+        "ternary",
+        "looped",
+    },
+    "cube/1": {"cube"},
+    "conv/1": {"conv"},
+}
+
+
+def space_of(name: str) -> SearchSpace:
+    return SPACES[preset(name).space.removesuffix("/1")]
 
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("task", [None, "digits", "fashion-mnist", "x" * 100])
-def test_presets_are_genomes_of_the_space(name: str, task: str | None) -> None:
-    MLP.check(preset(name, task))
+def test_presets_are_genomes_of_their_space(name: str, task: str | None) -> None:
+    space_of(name).check(preset(name, task))
     assert PRESETS[name].endswith(".")
 
 
 def test_presets_differ() -> None:
-    assert len({preset(name).id for name in PRESETS}) == len(PRESETS) == 6
+    assert len({preset(name).id for name in PRESETS}) == len(PRESETS) == 20
+
+
+def test_presets_are_of_the_space_that_has_their_genes() -> None:
+    found: dict[str, set[str]] = {}
+    for name in PRESETS:
+        found.setdefault(preset(name).space, set()).add(name)
+    plain = {"backprop", "backprop-deep", "ep", "smep", "shallow", "deep"}
+    assert found == {MLP.id: plain, **FAMILY_PRESETS}
 
 
 def test_the_baselines_have_the_shapes_of_what_they_are_held_against() -> None:
@@ -47,7 +80,12 @@ def test_a_task_may_have_numbers_of_its_own() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("task", [None, "digits", "fashion-mnist"])
 def test_births_of_presets_replay(name: str, task: str | None) -> None:
-    assert replay(preset_birth(name, task), MLP, {}) == preset(name, task)
+    assert replay(preset_birth(name, task), space_of(name), {}) == preset(name, task)
+
+
+def test_a_preset_is_not_born_in_another_space() -> None:
+    with pytest.raises(GenomeError, match="another space than 'mlp/1'"):
+        replay(preset_birth("coupled"), MLP, {})
 
 
 def test_operators_name_the_task_only_where_it_matters() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from evaluator.jobs import Outcome
 from evaluator.objectives import directions
 from genome import Record
 from genome.strategies.nsga2 import Nsga2
@@ -208,6 +209,27 @@ def test_an_imported_genome_is_asked_first(tmp_path: Path) -> None:
     with Reader(tmp_path / "eqmesh.db") as reader:
         first = reader.evaluations()[0]
         assert dict(reader.genome(first.genome).values) == document["genes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("abacus", "there is no such backend"), ("cupy", "two hidden layers")]
+)
+def test_a_backend_that_cannot_run_here_is_refused_before_anything_is_recorded(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    told = eqmesh(tmp_path, "search", *bowl(), "--backend", name, code=1).stderr
+    assert words in " ".join(told.split())
+    assert "torch-cpu" in told
+    with Reader(tmp_path / "eqmesh.db") as reader:
+        assert not list(reader.evaluations())
+
+
+def test_a_search_trains_on_the_backend_that_was_asked_for_and_its_baseline_as_ever(tmp_path: Path) -> None:
+    search(tmp_path, "--tier", "smoke", "-n", "4", "--rescore", "0", "--backend", "reference")
+    with Reader(tmp_path / "eqmesh.db") as reader:
+        results = [reader.result(row.id) for row in reader.evaluations()]
+        found = {result.backend for result in results if isinstance(result, Outcome)}
+    assert found == {"reference", "torch-cpu"}
 
 
 @pytest.mark.slow
