@@ -1,15 +1,15 @@
 """Genomes, numbers and tables in words, for terminals and pipes. Pure."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from evaluator.objectives import Objective
-from genome import Genome
+from genome import Genome, Value
 
 __all__ = ["number", "short", "summary", "table"]
 
 _DIGITS = 12
-_MLP_GENES = {"credit", "depth", "width1", "skip", "output", "optimizer", "batch"}
+_NETWORK_GENES = {"credit", "output", "batch"}
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -31,14 +31,40 @@ def number(value: float, objective: Objective | None = None) -> str:
 def summary(genome: Genome) -> str:
     """One line on what a genome is: rule, layers, output, optimizer; for other spaces its values."""
     values = dict(genome.values)
-    if not values.keys() >= _MLP_GENES:
+    layers = _layers(values)
+    if layers is None or not values.keys() >= _NETWORK_GENES:
         return " ".join(f"{name}={value}" for name, value in list(values.items())[:6])
-    widths = "-".join(str(values.get(f"width{i}", "?")) for i in range(1, int(values["depth"]) + 1))
-    name = str(values["optimizer"])
+    # Continual learning has no choice of an optimizer.
+    name = str(values.get("optimizer", "sgd"))
     rate = values.get("lr_adam" if name in ("adam", "adamw") else f"lr_{name}", math.nan)
-    rule = str(values.get("estimate", values["credit"]))
-    extra = " skip" if values["skip"] == "two" else ""
-    return f"{rule} {widths}{extra} {values['output']} {name} {rate:g} b{values['batch']}"
+    return f"{_rule(values)} {layers} {values['output']} {name} {rate:g} b{values['batch']}"
+
+
+def _rule(values: Mapping[str, Value]) -> str:
+    """The estimate or rule, and what else changes how the network learns."""
+    family = values.get("rule_ce", values.get("rule_mse", "plain"))
+    parts = [str(values.get("estimate", values["credit"])) if family == "plain" else str(family)]
+    if values.get("feedback", "tied") != "tied":
+        parts.append(f"{values['feedback']} feedback")
+    if float(values.get("keep", 1.0)) < 1.0:
+        parts.append(f"sparse {values['keep']:g}")
+    if values.get("weight_bits", "32") != "32":
+        parts.append(f"{values['weight_bits']} bits")
+    return ", ".join(parts)
+
+
+def _layers(values: Mapping[str, Value]) -> str | None:
+    """Widths, or what else the hidden layers are; None for a genome of no network."""
+    if "side" in values:
+        return f"cube {values['side']}"
+    if "layers" in values:
+        return "conv " + "-".join(str(values[f"channels{i}"]) for i in range(1, int(values["layers"]) + 1))
+    if "loop_depth" in values:
+        return f"{values['width1']} x {values['loop_depth']} looped"
+    if not {"depth", "width1"} <= values.keys():
+        return None
+    widths = "-".join(str(values.get(f"width{i}", "?")) for i in range(1, int(values["depth"]) + 1))
+    return widths + (" skip" if values.get("skip") == "two" else "")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -249,6 +249,25 @@ def test_a_space_that_is_only_called_like_ours_is_summed_up_by_its_values() -> N
     assert summary(Genome("mlp/1", {"credit": "ep"})) == "credit=ep"
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("deep", "centred 512-512 ce muon 0.02 b512"),
+        ("backprop", "backprop 512 ce adam 0.004 b128"),
+        ("holomorphic", "holomorphic 128-64 ce adam 0.005 b16"),
+        ("continual", "continual 128 ce sgd 0.2 b16"),
+        ("kolen-pollack", "centred, kolen-pollack feedback 128 ce adam 0.01 b16"),
+        ("sparse", "centred, sparse 0.3 128 ce adam 0.003 b16"),
+        ("ternary", "centred, 2 bits 128 ce adam 0.01 b16"),
+        ("looped", "centred 96 x 4 looped ce adam 0.003 b16"),
+        ("cube", "centred cube 4 ce adam 0.003 b16"),
+        ("conv", "centred conv 16 ce adam 0.01 b16"),
+    ],
+)
+def test_a_network_is_summed_up_by_rule_layers_output_and_optimizer(name: str, words: str) -> None:
+    assert summary(preset(name)) == words
+
+
 def test_words_in_brackets_reach_a_terminal_as_they_are() -> None:
     program = (
         "import sys; sys.stdout.isatty = lambda: True\n"
