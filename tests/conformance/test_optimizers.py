@@ -174,6 +174,7 @@ CAPPED = {
     "sgd": OptimizerSettings("sgd", rate=0.3, momentum=0.9, spectral_cap=0.5),
     "adam": OptimizerSettings("adam", rate=0.02, spectral_cap=0.5),
     "muon": OptimizerSettings("muon", rate=0.05, spectral_cap=0.5),
+    "dion": OptimizerSettings("dion", rate=0.05, spectral_cap=0.5, rank_fraction=0.5),
 }
 
 
