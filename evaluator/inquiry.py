@@ -3,14 +3,10 @@
 Probes import kernels, which know torch, and compute for minutes: they run in a process of their own.
 """
 
-import subprocess
-import sys
-
 import msgspec
-import trio
 
-from evaluator.errors import EvaluatorError
-from evaluator.limits import thread_environment
+from evaluator import oneshot
+from evaluator.oneshot import Refused
 
 __all__ = [
     "Answer",
@@ -22,7 +18,6 @@ __all__ = [
     "Listing",
     "Probing",
     "Question",
-    "Refused",
     "Setting",
     "Trained",
     "ask",
@@ -95,12 +90,6 @@ class Found(msgspec.Struct, tag="found", frozen=True, kw_only=True):
     result: dict[str, object]
 
 
-class Refused(msgspec.Struct, tag="refused", frozen=True):
-    """What was asked cannot be answered, and why."""
-
-    detail: str
-
-
 Question = Listing | Check | Probing
 Answer = Listed | Checked | Found | Refused
 
@@ -112,41 +101,14 @@ async def ask(
 
     Raises EvaluatorError where the question is refused, or the process fails or takes longer than `deadline_s`.
     """
-    command = [
-        sys.executable,
-        "-P",  # the current folder must not shadow packages of the same names
-        "-m",
+    answer: Listed | Checked | Found = await oneshot.ask(
         "evaluator.prober",
-        f"--memory={memory_bytes}",
-        f"--nice={nice}",
-    ]
-    try:
-        with trio.fail_after(deadline_s):
-            done = await trio.run_process(
-                command,
-                stdin=msgspec.msgpack.encode(question),
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                env=thread_environment(),
-            )
-    except trio.TooSlowError:
-        raise EvaluatorError(
-            f"a probe must end within {deadline_s:g} s, this one did not. Give it fewer samples, or a longer deadline."
-        ) from None
-    answer = _answer(done)
-    if isinstance(answer, Refused):
-        raise EvaluatorError(answer.detail)
-    return answer
-
-
-def _answer(done: "subprocess.CompletedProcess[bytes]") -> Answer:
-    try:
-        answer: Answer = msgspec.msgpack.decode(done.stdout, type=Answer)
-    except msgspec.DecodeError:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        said = f": {lines[-1][:500]}" if lines else ""
-        raise EvaluatorError(
-            f"the process of a probe must end with an answer, it ended with exit status {done.returncode}{said}"
-        ) from None
+        question,
+        Listed | Checked | Found,
+        memory_bytes=memory_bytes,
+        nice=nice,
+        deadline_s=deadline_s,
+        late="Give it fewer samples, or a longer deadline.",
+        heard=False,
+    )
     return answer

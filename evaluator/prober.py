@@ -3,19 +3,15 @@
 An `evaluator.inquiry.Question` comes in on standard input, its answer goes out on standard output.
 """
 
-import argparse
 import difflib
 import hashlib
 import math
-import os
-import sys
 from collections.abc import Mapping
 from typing import Any, get_origin
 
 import msgspec
 
 from eqmesh import EqmeshError
-from evaluator import limits
 from evaluator.errors import EvaluatorError
 from evaluator.inquiry import (
     Answer,
@@ -27,11 +23,11 @@ from evaluator.inquiry import (
     Listing,
     Probing,
     Question,
-    Refused,
     Setting,
     Trained,
 )
 from evaluator.jobs import stream_key
+from evaluator.oneshot import Refused, serve
 from evaluator.tasks import DatasetTask, resolve, task_id
 from genome import MLP, Genome, Value
 
@@ -40,17 +36,7 @@ __all__ = ["answer", "main", "parse"]
 
 def main() -> None:
     """Answer the question on standard input."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--memory", type=int, required=True)
-    parser.add_argument("--nice", type=int, required=True)
-    arguments = parser.parse_args()
-    # Whatever a task prints must not reach the answer: standard output becomes standard error.
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    limits.apply(memory_bytes=arguments.memory, nice=arguments.nice)
-    question: Question = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Question)
-    with output:
-        output.write(msgspec.msgpack.encode(answer(question)))
+    serve(Question, answer)
 
 
 def answer(question: Question) -> Answer:

@@ -1,17 +1,13 @@
 """What crosses the pipe to the process of an experiment, and how its parent asks: the parent never loads torch."""
 
-import subprocess
-import sys
-
 import msgspec
-import trio
 
+from evaluator import oneshot
 from evaluator.control.settings import CartPoleSettings, Credit
 from evaluator.control.summaries import Summary
-from evaluator.errors import EvaluatorError, TaskError
-from evaluator.limits import thread_environment
+from evaluator.errors import TaskError
 
-__all__ = ["CartPole", "Manifest", "Refused", "ask"]
+__all__ = ["CartPole", "Manifest", "ask"]
 
 
 class CartPole(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,50 +42,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag="manifest"):
     versions: dict[str, str]
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """What was asked cannot be done, and why."""
-
-    detail: str
-
-
 async def ask(asked: CartPole, *, memory_bytes: int, nice: int, deadline_s: float) -> Manifest:
     """What a process started for this experiment found; it has ended when this returns. Its talk goes to stderr.
 
     Raises EvaluatorError where it refuses, fails, or takes longer than `deadline_s`; trainings that ended are kept.
     """
-    command = [
-        sys.executable,
-        "-P",  # the current folder must not shadow packages of the same names
-        "-m",
+    found: Manifest = await oneshot.ask(
         "evaluator.control",
-        f"--memory={memory_bytes}",
-        f"--nice={nice}",
-    ]
-    try:
-        with trio.fail_after(deadline_s):
-            done = await trio.run_process(
-                command,
-                stdin=msgspec.json.encode(asked),
-                capture_stdout=True,
-                check=False,
-                env=thread_environment(),
-            )
-    except trio.TooSlowError:
-        raise EvaluatorError(
-            f"the experiment did not end within {deadline_s:g} s. The same command goes on from there; or give it a "
-            "longer --deadline."
-        ) from None
-    return _answer(done)
-
-
-def _answer(done: "subprocess.CompletedProcess[bytes]") -> Manifest:
-    try:
-        answer = msgspec.json.decode(done.stdout, type=Manifest | Refused)
-    except msgspec.DecodeError:
-        raise EvaluatorError(
-            "the process of an experiment must end with an answer, it ended with exit status "
-            f"{done.returncode}; what it said stands above. The same command goes on from there."
-        ) from None
-    if isinstance(answer, Refused):
-        raise EvaluatorError(answer.detail)
-    return answer
+        asked,
+        Manifest,
+        memory_bytes=memory_bytes,
+        nice=nice,
+        deadline_s=deadline_s,
+        late="The same command goes on from there; or give it a longer --deadline.",
+    )
+    return found

@@ -1,43 +1,31 @@
 """The child that computes an experiment: `python -P -m evaluator.incremental --memory BYTES --nice N`.
 
-An `evaluator.incremental.messages.Question` comes in on standard input as JSON, its answer goes out on standard
-output; what is learned along the way is told on standard error.
+An `evaluator.incremental.messages.Question` comes in, its answer goes out (see `evaluator.oneshot`); what is learned
+along the way is told on standard error.
 """
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
 import msgspec
 
 from eqmesh import EqmeshError
-from evaluator import limits
 from evaluator.incremental.experiment import Event, RunResult, StageLearned, run_folder, run_neurogenesis
-from evaluator.incremental.messages import Answer, Learn, Learned, Look, Question, Refused, Summary
+from evaluator.incremental.messages import Answer, Learn, Learned, Look, Question, Summary
 from evaluator.incremental.plots import draw
 from evaluator.incremental.presets import curriculum_of
 from evaluator.incremental.records import read_runs, unfinished
 from evaluator.incremental.report import write_report
 from evaluator.incremental.settings import REGIMES
 from evaluator.incremental.summary import summarise
+from evaluator.oneshot import Refused, serve
 
 __all__ = ["answer", "main"]
 
 
 def main() -> None:
     """Answer the question on standard input."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--memory", type=int, required=True)
-    parser.add_argument("--nice", type=int, required=True)
-    options = parser.parse_args()
-    # Whatever prints must not reach the answer: standard output becomes standard error.
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    limits.apply(memory_bytes=options.memory, nice=options.nice)
-    question: Question = msgspec.json.decode(sys.stdin.buffer.read(), type=Question)
-    with output:
-        output.write(msgspec.json.encode(answer(question)))
+    serve(Question, answer)
 
 
 def answer(question: Question) -> Answer:

@@ -1,8 +1,8 @@
 """A run's state in one file, written whole or not at all, that only the same run takes up again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[np.generic]]
 
-__all__ = ["CheckpointError", "Checkpointed", "read_checkpoint", "write_checkpoint"]
+__all__ = ["CheckpointError", "Checkpointed", "read_checkpoint", "read_headed", "write_checkpoint"]
 
 NAME = "checkpoint"
 
@@ -37,6 +37,18 @@ class Checkpointed(msgspec.Struct, frozen=True, kw_only=True):
     state: RunState
     accesses: tuple[Access, ...]
     seconds: float
+
+
+class Headed(Protocol):
+    """What a checkpoint begins with: at least whose it is."""
+
+    @property
+    def run(self) -> str:
+        """The identity of the run that wrote it."""
+
+
+Head = TypeVar("Head", bound=Headed)
+State = TypeVar("State")
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,13 +93,24 @@ def write_checkpoint(folder: Path, run: str, point: Checkpointed) -> Path:
 
 def read_checkpoint(folder: Path, run: str) -> Checkpointed | None:
     """The state that a run left in its folder, or None; raises CheckpointError for another run's, or other bytes."""
-    path = folder / f"{NAME}.safetensors"
+    found = read_headed(folder / f"{NAME}.safetensors", run, _decoded)
+    if found is None:
+        return None
+    head, state = found
+    return Checkpointed(state=state, accesses=head.accesses, seconds=head.seconds)
+
+
+def read_headed(
+    path: Path, run: str, decode: "Callable[[Mapping[str, NDArray[np.generic]]], tuple[Head, State]]"
+) -> tuple[Head, State] | None:
+    """What `decode` makes of a checkpoint's arrays, or None where there is none.
+
+    Raises CheckpointError where `decode` cannot, or where the head is another run's.
+    """
     if not path.exists():
         return None
     try:
-        arrays = load(path.read_bytes())
-        head = msgspec.json.decode(arrays["head"].tobytes(), type=_Head)
-        state = _state(head, arrays)
+        head, state = decode(load(path.read_bytes()))
     except (SafetensorError, KeyError, KernelError, msgspec.MsgspecError, OSError) as error:
         raise CheckpointError(f"{path} is no checkpoint: {error}. Remove it to begin anew.") from error
     if head.run != run:
@@ -95,7 +118,12 @@ def read_checkpoint(folder: Path, run: str) -> Checkpointed | None:
             f"{path} belongs to the run {head.run[:12]}, expected {run[:12]}: settings, seed, data or versions "
             "differ. Choose another folder, or remove it."
         )
-    return Checkpointed(state=state, accesses=head.accesses, seconds=head.seconds)
+    return head, state
+
+
+def _decoded(arrays: Mapping[str, "NDArray[np.generic]"]) -> tuple[_Head, RunState]:
+    head = msgspec.json.decode(arrays["head"].tobytes(), type=_Head)
+    return head, _state(head, arrays)
 
 
 def _state(head: _Head, arrays: Mapping[str, "NDArray[np.generic]"]) -> RunState:

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from evaluator.errors import TaskError
+from evaluator.oneshot import Refused
 
 __all__ = [
     "DATASETS",
@@ -15,7 +16,6 @@ __all__ = [
     "Learned",
     "Look",
     "Question",
-    "Refused",
     "RegimeSummary",
     "Summary",
     "Verdict",
@@ -132,12 +132,6 @@ class Summary(msgspec.Struct, tag="summary", frozen=True, kw_only=True):
     comparisons: tuple[Comparison, ...]
     unfinished: tuple[str, ...]
     files: tuple[str, ...]
-
-
-class Refused(msgspec.Struct, tag="refused", frozen=True):
-    """What was asked cannot be done, and why."""
-
-    detail: str
 
 
 Answer: TypeAlias = Learned | Summary | Refused

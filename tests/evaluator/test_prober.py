@@ -5,9 +5,10 @@ import subprocess
 import msgspec
 import pytest
 
-from evaluator import inquiry, prober
+from evaluator import prober
 from evaluator.errors import EvaluatorError
-from evaluator.inquiry import Check, Checked, Found, Listed, Listing, Probing, Refused, Trained, ask
+from evaluator.inquiry import Check, Checked, Found, Listed, Listing, Probing, Trained, ask
+from evaluator.oneshot import Refused, answer_of
 from evaluator.prober import answer, parse
 from evaluator.probes.registry import PROBES
 from genome import Genome, preset
@@ -108,7 +109,7 @@ async def test_the_process_answers_as_the_function_does() -> None:
 def test_a_process_that_ends_without_an_answer_is_told_of() -> None:
     done = subprocess.CompletedProcess([], 7, stdout=b"\x81", stderr=b"hello\nfarewell\n")
     with pytest.raises(EvaluatorError, match="exit status 7: farewell"):
-        inquiry._answer(done)
+        answer_of(done, Listed)
 
 
 def test_too_little_memory_is_a_refusal_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from evaluator.errors import EvaluatorError
 from evaluator.incremental.classifier.__main__ import answer, course_of
-from evaluator.incremental.classifier.messages import LearnClasses, Refused
-from evaluator.incremental.classifier.process import _answer
+from evaluator.incremental.classifier.messages import LearnClasses, Learned
+from evaluator.oneshot import Refused, answer_of
 from tests.node.conftest import ROOT, Eqmesh
 
 ARGUMENTS = ("experiment", "incremental", "--seeds", "1", "--smoke", "--per-class", "20")
@@ -94,4 +94,4 @@ def test_what_the_child_cannot_do_it_says(tmp_path: Path) -> None:
     assert "Choose another" in found.detail
     ended = subprocess.CompletedProcess([], returncode=-9, stdout=b"", stderr=b"")
     with pytest.raises(EvaluatorError, match="exit status -9"):
-        _answer(ended)
+        answer_of(ended, Learned)

@@ -1,26 +1,20 @@
 """The child that learns: `python -P -m evaluator.incremental.classifier --memory BYTES --nice N`.
 
-A `process.LearnClasses` comes in on standard input as JSON, its answer goes out on standard output; what is learned
-along the way is told on standard error.
+A `process.LearnClasses` comes in, its answer goes out (see `evaluator.oneshot`); what is learned along the way is
+told on standard error.
 """
 
-import argparse
-import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from eqmesh import EqmeshError
-from evaluator import limits
 from evaluator.incremental.classifier.messages import (
     CLASSIFIER_VARIANTS,
-    Answer,
     LearnClasses,
     Learned,
-    Refused,
 )
 from evaluator.incremental.classifier.settings import (
     CLASSIFIER_DIGITS,
@@ -28,6 +22,7 @@ from evaluator.incremental.classifier.settings import (
     ClassifierSettings,
     shortened,
 )
+from evaluator.oneshot import Refused, serve
 
 if TYPE_CHECKING:
     from evaluator.incremental.classifier.run import Event
@@ -35,25 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["answer", "course_of", "main"]
 
-SMOKE_PER_CLASS = 60
-
 
 def main() -> None:
     """Answer the question on standard input."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--memory", type=int, required=True)
-    parser.add_argument("--nice", type=int, required=True)
-    options = parser.parse_args()
-    # Whatever prints must not reach the answer: standard output becomes standard error.
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    limits.apply(memory_bytes=options.memory, nice=options.nice)
-    question = msgspec.json.decode(sys.stdin.buffer.read(), type=LearnClasses)
-    with output:
-        output.write(msgspec.json.encode(answer(question)))
+    serve(LearnClasses, answer)
 
 
-def answer(question: LearnClasses) -> Answer:
+def answer(question: LearnClasses) -> Learned | Refused:
     """The answer to a question. What goes wrong on purpose, or for want of memory or room, is `Refused`."""
     try:
         return _learn(question)
@@ -71,6 +54,7 @@ def course_of(question: LearnClasses) -> "tuple[IncrementalData, ClassifierSetti
     A smoke run learns the first 60 samples a class, unless told otherwise, for a quarter of the epochs.
     """
     from evaluator.incremental.data import incremental_data  # noqa: PLC0415 - after the limits
+    from evaluator.incremental.presets import SMOKE_PER_CLASS, few  # noqa: PLC0415
     from evaluator.tasks import DatasetTask, TestPermit, resolve  # noqa: PLC0415
 
     task = resolve(question.dataset)
@@ -80,19 +64,9 @@ def course_of(question: LearnClasses) -> "tuple[IncrementalData, ClassifierSetti
     data = incremental_data(task.load(), name, permit=permit)
     settings = CLASSIFIER_DIGITS if question.dataset == "digits" else CLASSIFIER_MNIST
     limit = question.per_class or (SMOKE_PER_CLASS if question.smoke else None)
-    data = data if limit is None else _few(data, limit)
+    data = data if limit is None else few(data, limit)
     settings = shortened(settings) if question.smoke else settings
     return data, msgspec.structs.replace(settings, order_seed=question.order_seed)
-
-
-def _few(data: "IncrementalData", per_class: int) -> "IncrementalData":
-    """The first `per_class` samples of each class to learn from; what is measured on stays whole."""
-    import numpy as np  # noqa: PLC0415
-
-    rows = np.concatenate([np.flatnonzero(data.train_y == label)[:per_class] for label in data.classes])
-    rows.sort()
-    name = f"{data.name}, at most {per_class} a class learned"
-    return replace(data, name=name, train_x=data.train_x[rows], train_y=data.train_y[rows])
 
 
 def _learn(question: LearnClasses) -> Learned:

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from evaluator.incremental.artefacts import GROWTH_COLUMNS
-from evaluator.incremental.checkpoint import CheckpointError
+from evaluator.incremental.checkpoint import read_headed
 from evaluator.incremental.classifier.stages import ClassifierState, Course
 from evaluator.incremental.data import Access
 from evaluator.incremental.stages import GrowthRound
 from evaluator.weights import pack, spool
-from kernels import KernelError
 from kernels.growth import ReplayStatistics
 
 if TYPE_CHECKING:
@@ -80,21 +77,16 @@ def write_point(folder: Path, run: str, point: Point) -> Path:
 
 def read_point(folder: Path, run: str) -> Point | None:
     """The state that a run left in its folder, or None; raises CheckpointError for another run's, or other bytes."""
-    path = folder / f"{NAME}.safetensors"
-    if not path.exists():
+    found = read_headed(folder / f"{NAME}.safetensors", run, _decoded)
+    if found is None:
         return None
-    try:
-        arrays = load(path.read_bytes())
-        head = msgspec.json.decode(arrays["head"].tobytes(), type=_Head)
-        state = _state(head, arrays)
-    except (SafetensorError, KeyError, KernelError, msgspec.MsgspecError, OSError) as error:
-        raise CheckpointError(f"{path} is no checkpoint: {error}. Remove it to begin anew.") from error
-    if head.run != run:
-        raise CheckpointError(
-            f"{path} belongs to the run {head.run[:12]}, expected {run[:12]}: settings, seed, data or versions "
-            "differ. Choose another folder, or remove it."
-        )
+    head, state = found
     return Point(state=state, accesses=head.accesses, seconds=head.seconds)
+
+
+def _decoded(arrays: Mapping[str, "NDArray[np.generic]"]) -> tuple[_Head, ClassifierState]:
+    head = msgspec.json.decode(arrays["head"].tobytes(), type=_Head)
+    return head, _state(head, arrays)
 
 
 def write_files(folder: Path, state: ClassifierState, course: Course) -> dict[str, str]:

@@ -6,13 +6,11 @@ import msgspec
 
 __all__ = [
     "CLASSIFIER_VARIANTS",
-    "Answer",
     "ClassifierResult",
     "ClassifierVariant",
     "Dataset",
     "LearnClasses",
     "Learned",
-    "Refused",
 ]
 
 ClassifierVariant: TypeAlias = Literal["ndl", "cl", "ndl+ir", "cl+ir", "joint"]
@@ -61,12 +59,3 @@ class Learned(msgspec.Struct, tag="learned", frozen=True):
     """The answer: a result for each variant and seed, the variants of a seed together."""
 
     results: tuple[ClassifierResult, ...]
-
-
-class Refused(msgspec.Struct, tag="refused", frozen=True):
-    """What was asked for cannot be done, and why."""
-
-    detail: str
-
-
-Answer = Learned | Refused
