@@ -19,6 +19,7 @@ from kernels import (
     initial_parameters,
 )
 from kernels.general.convolution import ConvolutionalStructure, Pool
+from kernels.general.heads import HeadedStructure
 from kernels.general.lattice import LatticeStructure
 from kernels.general.learner import GeneralLearner
 from kernels.general.rules import Feedback, GeneralEstimate, GeneralRule, Sleep, WeightBits
@@ -42,6 +43,8 @@ __all__ = [
     "topology_of",
 ]
 
+# The chain rule on what the general learner is built of: it reads neither nudge nor sweeps.
+_BASELINE = GeneralRule(estimate="backprop", beta=1.0, free=Relaxation(), nudged=Relaxation(steps=1))
 _ORDERS: dict[str, tuple[Order, Order]] = {
     "forward-backward": ("forward", "backward"),
     "forward-forward": ("forward", "forward"),
@@ -61,9 +64,22 @@ def topology_of(values: Mapping[str, Value], *, inputs: int, classes: int) -> To
 
 
 def structure_of(
-    values: Mapping[str, Value], *, inputs: int, classes: int, image: Image | None = None
+    values: Mapping[str, Value],
+    *,
+    inputs: int,
+    classes: int,
+    image: Image | None = None,
+    heads: tuple[int, ...] = (),
 ) -> Structure:
-    """Layers of the general learner: dense or looped ones, a cube, or filters, which need the input's `image`."""
+    """Layers of the general learner: dense or looped ones, a cube, or filters, which need the input's `image`.
+
+    `heads` divide the classes, where a task has several heads.
+    """
+    body = _body(values, inputs, classes, image)
+    return HeadedStructure(body, heads) if heads else body
+
+
+def _body(values: Mapping[str, Value], inputs: int, classes: int, image: Image | None) -> Structure:
     if "side" in values:
         return LatticeStructure(
             inputs, int(values["side"]), classes, str(values["output"]), float(values.get("clip", 1.0))
@@ -192,15 +208,19 @@ def build(
     arithmetic: Arithmetic,
     backend: str,
     image: Image | None = None,
+    heads: tuple[int, ...] = (),
     parameters: "Mapping[str, NDArray[np.generic]] | None" = None,
 ) -> EqpropLearner | BackpropLearner | GeneralLearner:
     """A network with its first weights, ready to train. `seed` is 32 bytes (`jobs.stream_key`).
 
-    The engine's learner where it can, the general one where a gene of the family asks for more. `image` is what filters
-    take an input for. `parameters` replace the weights that are drawn from the seed; the class exact-1 brings them onto
-    its grid. Raises kernels.KernelError where backend or arithmetic class cannot do what is asked, or parameters do not
-    fit.
+    The engine's learner where it can, the general one where a gene of the family asks for more, or where a task has
+    several `heads` of so many classes each. `image` is what filters take an input for. `parameters` replace the weights
+    that are drawn from the seed; the class exact-1 brings them onto its grid. Raises kernels.KernelError where backend
+    or arithmetic class cannot do what is asked, or parameters do not fit.
     """
+    if heads:
+        structure = structure_of(values, inputs=inputs, classes=classes, image=image, heads=heads)
+        return _general(values, structure, seed, arithmetic, backend, parameters)
     if values["credit"] == "backprop":
         topology = topology_of(values, inputs=inputs, classes=classes)
         if parameters is None:
@@ -230,16 +250,23 @@ def _general(
 ) -> GeneralLearner:
     """The general learner of a genome. Raises KernelError where another class or backend is asked for."""
     if arithmetic != "fp32" or backend not in ("auto", "torch-cpu"):
+        many = isinstance(structure, HeadedStructure)
+        what = "several heads on one body" if many else "the rules of the family beyond the plain ones"
         raise KernelError(
-            f"the rules of the family beyond the plain ones compute in fp32 on torch-cpu, got {arithmetic} on "
-            f"{backend!r}. Choose those, or a genome of the rule plain without other genes of the family."
+            f"{what} compute in fp32 on torch-cpu, got {arithmetic} on {backend!r}. Choose those, or a task of one "
+            "head and a genome of the rule plain without other genes of the family."
+        )
+    if values.get("estimate") == "linearised" and values["credit"] == "ep":
+        raise KernelError(
+            "the linearised estimate is an algorithm of the engine, whose networks have one head; this task has "
+            "several. Use centred, one-sided, negative or random-sign."
         )
     if parameters is None:
         parameters = initial_values(structure, seed, float(values.get("gain", 1.0)))
     return GeneralLearner(
         structure,
         parameters,
-        general_rule_of(values),
+        _BASELINE if values["credit"] == "backprop" else general_rule_of(values),
         optimizer_of(values),
         batch=int(values["batch"]),
         seed=seed,

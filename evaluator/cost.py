@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from evaluator.errors import EvaluatorError
-from evaluator.general_cost import copies_of_states, count_general, updates_per_step
+from evaluator.general_cost import before_pools, copies_of_states, count_general, updates_per_step
 from evaluator.jobs import Arithmetic, Calibration, CostLimits
 from evaluator.shape import Image, Shape, is_plain, shape_of
 from evaluator.tally import Tally
@@ -87,7 +87,7 @@ def step_cost(
     updates = 1.0
     if values["credit"] == "backprop":
         _count_backprop(tally, shape, batch)
-    elif is_plain(values):
+    elif is_plain(values) and not shape.heads:
         _count_eqprop(tally, values, shape, batch, free_steps, nudged_steps)
     else:
         count_general(tally, values, shape, free_steps=free_steps, nudged_steps=nudged_steps)
@@ -141,17 +141,23 @@ def _count_update(
     optimizer = optimizer_name(values)
     scale = width / tally.width
     tally.sweep(shape.parameters * scale, _UPDATE_PASSES[optimizer], updates)
-    for edge in (*shape.own, *shape.untied):
+    for sides in _matrices(shape):
         if optimizer == "muon":
-            _count_muon(tally, *shape.matrix(edge), int(values["ns_steps"]))
+            _count_muon(tally, *sides, int(values["ns_steps"]))
         elif optimizer == "dion":
-            _count_dion(tally, *shape.matrix(edge), float(values["rank_fraction"]))
+            _count_dion(tally, *sides, float(values["rank_fraction"]))
     if values.get("weight_bits", "32") != "32":
         tally.sweep(shape.parameters, 4, updates)
     if values.get("spectral") == "clip":
         for edge in shape.own:
             if edge[0] > 0 and edge[1] in shape.states and not shape.filtered(edge):
-                _count_cap(tally, *shape.matrix(edge), updates)
+                for sides in shape.matrices(edge):
+                    _count_cap(tally, *sides, updates)
+
+
+def _matrices(shape: Shape) -> list[tuple[int, int]]:
+    """Rows and columns of all weights that are held."""
+    return [sides for edge in (*shape.own, *shape.untied) for sides in shape.matrices(edge)]
 
 
 def _count_muon(tally: Tally, m: int, n: int, steps: int) -> None:
@@ -195,12 +201,15 @@ def cost_of(
     classes: int,
     arithmetic: Arithmetic,
     image: Image | None = None,
+    heads: tuple[int, ...] = (),
 ) -> Cost:
     """Bytes and products that training this genome needs, counted from its genes alone.
 
+    `heads` are the classes of each head of a task that has several.
+
     Raises shape.NoImageError for filters where the task's inputs are no `image` (channels, height, width).
     """
-    shape = shape_of(values, inputs=inputs, classes=classes, image=image)
+    shape = shape_of(values, inputs=inputs, classes=classes, image=image, heads=heads)
     width = _WIDTH[arithmetic]
     batch = int(values["batch"])
     slots = _SLOTS[optimizer_name(values)]
@@ -226,8 +235,9 @@ def _activities(values: Mapping[str, Value], shape: Shape) -> float:
     if values["credit"] == "backprop":
         return shape.sizes[0] + 2 * sum(shape.sizes[1:])
     states = sum(shape.sizes[layer] for layer in shape.states)
-    if not is_plain(values):
-        return shape.sizes[0] + copies_of_states(values) * states + 3 * shape.sizes[-1]
+    if shape.heads or not is_plain(values):
+        held = shape.sizes[0] + copies_of_states(values) * states + 3 * shape.sizes[-1]
+        return held + before_pools(values, shape)
     # A network that settles in sweeps keeps drives apart from states, and both signs of a centred nudge.
     copies = 3
     copies += 2 * shape.iterative
@@ -243,7 +253,7 @@ def _scratch(values: Mapping[str, Value], shape: Shape) -> int:
     factors and a step.
     """
     name = optimizer_name(values)
-    sides = [shape.matrix(edge) for edge in (*shape.own, *shape.untied)]
+    sides = _matrices(shape)
     if name == "dion":
         fraction = float(values["rank_fraction"])
         return sum(n * _rank(m, n, fraction) for m, n in sides) + max(

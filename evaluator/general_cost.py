@@ -1,16 +1,17 @@
 """What the general learner computes in a training step, counted from its formulas. Pure.
 
-Unlike the engine it keeps no drive of the clamped input: each sweep takes every product anew, which is what is counted.
-A product of complex numbers counts as four of real ones.
+Unlike the engine it keeps no drive of the clamped input, but where filters carry it: each sweep takes every other
+product anew, which is what is counted. A product of complex numbers counts as four of real ones.
 """
 
+import math
 from collections.abc import Mapping
 
 from evaluator.shape import Edge, Shape, rule_name
 from evaluator.tally import Tally
 from genome import Value
 
-__all__ = ["copies_of_states", "count_general", "updates_per_step"]
+__all__ = ["before_pools", "copies_of_states", "count_general", "updates_per_step"]
 
 _COMPLEX = 4
 _SLEEPERS = 64
@@ -33,21 +34,37 @@ class _Counter:
         shape, (k, l) = self.shape, edge
         if shape.filtered(edge):
             channels, height, width = shape.maps[k]
-            depth = channels * shape.kernel**2
-            self.tally.product(rows * height * width, shape.maps[l][0], depth, times)
+            # A mean of four filters is one filter, a unit wider, and applied where the mean is wanted.
+            wide, places = (0, height * width) if self._maximum else (1, math.prod(shape.maps[l][1:]))
+            depth = channels * (shape.kernel + wide) ** 2
+            self.tally.product(rows * places, shape.maps[l][0], depth, times)
+            if self._maximum:
+                # The maximum of each window, or what is sent back to where it was.
+                self.tally.sweep(rows * places * shape.maps[l][0], 2, times)
         else:
             self.tally.product(rows, shape.sizes[l], shape.sizes[k], times)
 
     def back(self, edge: Edge, rows: float, times: float = 1.0) -> None:
-        """What the target sends back, or the product of both: of a maximum, which looks for its winners first."""
-        again = self.shape.filtered(edge) and self.values["pool"] == "max"
+        """What the target sends back, or the product of both: of a maximum, which looks for its winners first.
+
+        Those of the input are known already.
+        """
+        again = self.shape.filtered(edge) and self._maximum and edge[0] > 0
         self.up(edge, rows, (2.0 if again else 1.0) * times)
+
+    @property
+    def _maximum(self) -> bool:
+        return self.values.get("pool") == "max"
+
+    def kept(self, edge: Edge) -> bool:
+        """Whether what the input sends is kept until the weights move."""
+        return edge[0] == 0 and self.shape.filtered(edge)
 
     def sweep(self, rows: float, times: float, *, nudged: bool = False, held: bool = False) -> None:
         """Sweeps of all states; `nudged` by a readout, or with the output `held`."""
         shape = self.shape
         for edge in self.into_states:
-            if not (held and edge[1] == shape.last):
+            if not (held and edge[1] == shape.last) and not self.kept(edge):
                 self.up(edge, rows, times)
         for edge in self.inner:
             self.back(edge, rows, times)
@@ -123,6 +140,9 @@ def _count_nudged(counter: _Counter, rule: str, rows: float, steps: float) -> No
     elif rule == "continual":
         counter.sweep(rows, steps, nudged=nudged)
         counter.contrast(rows, steps)
+        for edge in filter(counter.kept, counter.into_states):
+            # Each update but the last is followed by a sweep that asks the input again.
+            counter.up(edge, rows, max(0.0, steps - 1.0))
     elif rule in ("coupled", "contrastive-hebbian"):
         counter.sweep(rows, steps * (2 if rule in _TWO_PHASES else 1), held=True)
         counter.contrast(rows)
@@ -137,7 +157,8 @@ def _count_nudged(counter: _Counter, rule: str, rows: float, steps: float) -> No
 def _count_predictive(counter: _Counter, rows: float, steps: float) -> None:
     counter.start(rows)
     for edge in counter.shape.connections:
-        counter.up(edge, rows, steps + 1)
+        if not counter.kept(edge):
+            counter.up(edge, rows, steps + 1)
         if edge[0] > 0:
             counter.back(edge, rows, steps)
         counter.back(edge, rows)
@@ -172,6 +193,17 @@ def _count_sleep(counter: _Counter, rows: float) -> None:
     tally.calls += asleep.calls / every
     tally.macs += asleep.macs / every
     tally.bytes += asleep.bytes / every
+
+
+def before_pools(values: Mapping[str, Value], shape: Shape) -> float:
+    """How many numbers one sample needs of the largest convolution whose maxima are taken; of a mean there are none.
+
+    The convolution, its copy in the layout of the library that computes it, and what is sent back through the maxima.
+    """
+    if values.get("pool") != "max":
+        return 0.0
+    pairs = zip(shape.maps, shape.maps[1:], strict=False)
+    return 3.0 * max(above[0] * below[1] * below[2] for below, above in pairs)
 
 
 def copies_of_states(values: Mapping[str, Value]) -> float:

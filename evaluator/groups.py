@@ -88,7 +88,7 @@ def group_key(job: Job) -> str | None:
     try:
         task = resolve(job.task)
         values = dict(Genome.decode(job.genome).values)
-        if not isinstance(task, DatasetTask) or not _groupable(values):
+        if not isinstance(task, DatasetTask) or task.heads or not _groupable(values):
             return None
         kind = _kind(values, task, job)
     except (EqmeshError, KeyError, ValueError):

@@ -21,6 +21,7 @@ __all__ = [
     "Calibration",
     "CostLimits",
     "CurvePoint",
+    "EpochPoint",
     "Failure",
     "FailureKind",
     "Job",
@@ -98,7 +99,9 @@ class Job(msgspec.Struct, tag="job", frozen=True, kw_only=True):
     `genome_id` and `task_id` are what the sender computed; the worker computes them again. `space` is
     an import string, or empty for the task's own space. `spool` is a folder for files named by the SHA-256 of their
     bytes: the weights, and with `evidence`, which needs it, all that a stranger has to see of the training of a
-    network: the predictions (`.predictions`) and the learner's state at each checkpoint (`.state`).
+    network: the predictions (`.predictions`) and the learner's state at each checkpoint (`.state`). `telemetry` asks
+    for a look at the network after each epoch, which changes nothing of the training. `probes` names the objectives
+    (`objectives.PROBE_OBJECTIVES`) that are measured of the trained network beside its own.
     """
 
     number: int
@@ -115,6 +118,8 @@ class Job(msgspec.Struct, tag="job", frozen=True, kw_only=True):
     split: Literal["validation", "test"] = "validation"
     checkpoints: int = 20
     diagnose: bool = True
+    telemetry: bool = False
+    probes: tuple[str, ...] = ()
     deadline_s: float = 600.0
     limits: CostLimits = CostLimits()
     calibration: Calibration | None = None
@@ -220,6 +225,40 @@ class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
     train_cpu_s: float
 
 
+class EpochPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A training as one of its epochs (from 1) ended.
+
+    `accuracy` is on validation, None where the test split is to be scored, once, at the end. `loss` (the cost's mean)
+    and `error` (the share that is wrong) are of the first training examples. `free_steps` and `nudged_steps` are mean
+    sweeps in this epoch, `residual` the largest change of a state in the last free sweep of its last batch. Energies
+    are means over a batch at rest: E, and E + beta C under the first nudge; None where there is no such phase.
+    `recurrent_norm` is the largest spectral norm of a weight between states, 0 where there is none. Seconds and
+    `peak_bytes` are of the training so far; what was scored in between counts in the peak alone.
+    """
+
+    epoch: int
+    samples: int
+    accuracy: float | None
+    loss: float
+    error: float
+    train_cpu_s: float
+    train_wall_s: float
+    peak_bytes: int
+    free_steps: float
+    nudged_steps: float
+    residual: float
+    free_energy: float | None
+    nudged_energy: float | None
+    spectral_norm: dict[str, float]
+    recurrent_norm: float
+    gradient_norm: dict[str, float]
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Parameters whose gradient is exactly 0: they have stopped learning."""
+        return tuple(name for name, norm in self.gradient_norm.items() if norm == 0.0)
+
+
 class Settling(msgspec.Struct, frozen=True, kw_only=True):
     """How the network relaxed: mean sweeps really taken a phase, and the last diagnosis.
 
@@ -254,15 +293,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
-    """One finished evaluation. All but `measured` and `curve[*].train_cpu_s` follow from the job.
+    """One finished evaluation. All but `measured`, and seconds and bytes in `curve` and `epochs`, follow from the job.
 
     `backend` is what did the arithmetic; where `groups.group_key` lets a job share a launch it is that of populations,
     torch-cpu-population on a CPU, also for a job that ran alone.
 
     `macs` counts the multiply-accumulates of the whole training if every phase takes all its sweeps and every batch
-    is full. `curve` is empty on the test split, which is scored once. Of a function, the one checkpoint is
+    is full. `curve` is empty on the test split, which is scored once, and `epochs` unless `telemetry` was asked for. Of
+    a function, the one checkpoint is
     `objectives_fingerprint`. Of a network, `correct` of `examples` were right, and `states` name the files of evidence
-    of the `checkpoints`, the largest of `state_bytes`; without evidence there are none.
+    of the `checkpoints`, the largest of `state_bytes`; without evidence there are none. `controls` say of an objective
+    that a probe measured why it is only a bound; one that is not named there passed its control, or has none.
     """
 
     number: int
@@ -276,6 +317,7 @@ class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
     purpose: Purpose
     split: str
     objectives: dict[str, float]
+    controls: dict[str, str] = {}
     examples: int = 0
     correct: int = 0
     macs: float = 0.0
@@ -288,6 +330,7 @@ class Outcome(msgspec.Struct, tag="outcome", frozen=True, kw_only=True):
     states: tuple[str, ...] = ()
     state_bytes: int = 0
     curve: tuple[CurvePoint, ...] = ()
+    epochs: tuple[EpochPoint, ...] = ()
     settling: Settling = Settling()
     measured: Measured = Measured()
     versions: dict[str, str] = {}

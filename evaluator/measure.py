@@ -12,6 +12,7 @@ import numpy as np
 from evaluator import limits, weights
 from evaluator.build import build, learner_of, member_of
 from evaluator.cost import Cost, cost_of, excess, predict_rate, step_cost
+from evaluator.curriculum import curriculum_of
 from evaluator.errors import EvaluatorError
 from evaluator.groups import group_key
 from evaluator.jobs import (
@@ -27,6 +28,7 @@ from evaluator.jobs import (
 )
 from evaluator.shape import NoImageError
 from evaluator.tasks import DatasetTask, TestPermit, Tier
+from evaluator.telemetry import Observation, Watched, observe, state_weights
 from evaluator.train import Plan, State, Trained, train, train_population
 from genome import Genome, Value
 from kernels import Diagnostics, DivergedError, Learner
@@ -34,6 +36,8 @@ from kernels.members import Member, Population, population_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from evaluator.probes.objectives import Scored
 
     Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -73,7 +77,12 @@ def affordable(
         )
     try:
         cost = cost_of(
-            values, inputs=task.inputs, classes=task.classes, arithmetic=arithmetic, image=task.image
+            values,
+            inputs=task.inputs,
+            classes=task.classes,
+            arithmetic=arithmetic,
+            image=task.image,
+            heads=task.heads,
         )
     except NoImageError as error:
         raise RefusedError(str(error)) from error
@@ -95,15 +104,16 @@ def split_arrays(task: DatasetTask, tier: Tier, job: Job) -> "tuple[Arrays, Arra
     return (data.train_x, data.train_y), (data.validation_x, data.validation_y)
 
 
-def plan_of(job: Job, tier: Tier, *, examples: int, batch: int, schedule: str) -> Plan:
-    """The training that this job stands for."""
+def plan_of(job: Job, tier: Tier, values: Mapping[str, Value], *, examples: int) -> Plan:
+    """The training that this job stands for, of a genome of these values."""
     return Plan(
         examples=examples,
         epochs=tier.epochs,
-        batch=batch,
+        batch=int(values["batch"]),
         key=stream_key(job.genome_id, job.task_id, job.seed),
-        schedule=schedule,
+        schedule=str(values["schedule"]),
         checkpoints=job.checkpoints,
+        curriculum=curriculum_of(values),
     )
 
 
@@ -149,10 +159,14 @@ def set_up(
     """
     values = dict(genome.values)
     cost, arithmetic = affordable(values, task, job.arithmetic, job.limits)
+    if task.heads and (job.telemetry or job.probes):
+        raise RefusedError(
+            f"telemetry by epoch and probes read one head's scores, task {task.name!r} has {len(task.heads)}. Ask for "
+            "neither, or take its parts one by one."
+        )
     evidence = Evidence(job)
     arrays = arrays or split_arrays(task, tier, job)
-    examples = len(arrays[0][0])
-    plan = plan_of(job, tier, examples=examples, batch=cost.batch, schedule=str(values["schedule"]))
+    plan = plan_of(job, tier, values, examples=len(arrays[0][0]))
     return Setup(job, task, genome, cost, arithmetic, arrays, plan, evidence)
 
 
@@ -192,10 +206,11 @@ def train_alone(setup: Setup, *, on_progress: Callable[[float, float | None], No
         arithmetic=setup.arithmetic,
         backend=job.backend,
         image=setup.task.image,
+        heads=setup.task.heads,
     )
 
     def score(trained: Learner) -> float:
-        return _accuracy(trained.predict(held_x[:_CURVE_EXAMPLES]), held_y[:_CURVE_EXAMPLES])
+        return _accuracy(setup.task, trained.predict(held_x[:_CURVE_EXAMPLES]), held_y[:_CURVE_EXAMPLES])
 
     trained = train(
         learner,
@@ -204,9 +219,11 @@ def train_alone(setup: Setup, *, on_progress: Callable[[float, float | None], No
         score=None if _sealed(job) else score,
         on_progress=on_progress,
         on_state=setup.evidence.keep_state if job.evidence else None,
+        watch=_observer(setup) if job.telemetry else None,
+        resident=resident,
     )
     start = time.process_time()
-    predicted = learner.predict(held_x).argmax(axis=1)
+    predicted = setup.task.predicted(learner.predict(held_x), held_y)
     return Finished(
         backend=learner.backend,
         trained=trained,
@@ -234,7 +251,7 @@ def train_together(
 
     def score(trained: Population) -> list[float]:
         scores = trained.predict(held_x[:_CURVE_EXAMPLES])
-        return [_accuracy(one, held_y[:_CURVE_EXAMPLES]) for one in scores]
+        return [_accuracy(first.task, one, held_y[:_CURVE_EXAMPLES]) for one in scores]
 
     def keep(index: int, step: int, state: State) -> None:
         if setups[index].job.evidence:
@@ -247,9 +264,15 @@ def train_together(
         score=None if _sealed(first.job) else score,
         on_progress=on_progress,
         on_state=keep,
+        watch={
+            index: partial(_observe_apart, setup, population, index)
+            for index, setup in enumerate(setups)
+            if setup.job.telemetry
+        },
+        resident=resident,
     )
     start = time.process_time()
-    predicted = [scores.argmax(axis=1) for scores in population.predict(held_x)]
+    predicted = [first.task.predicted(scores, held_y) for scores in population.predict(held_x)]
     evaluate_cpu_s = (time.process_time() - start) / len(setups)
     finished: list[Finished | DivergedError] = []
     for index, (setup, trained) in enumerate(zip(setups, found, strict=True)):
@@ -281,6 +304,22 @@ def _member(setup: Setup, parameters: "dict[str, NDArray[np.generic]] | None" = 
     )
 
 
+def _observer(setup: Setup) -> Callable[[Watched], Observation]:
+    """What looks at a network of this job, always on the same training examples."""
+    x, y = setup.arrays[0]
+    task = setup.task
+    recurrent = state_weights(setup.values, inputs=task.inputs, classes=task.classes, image=task.image)
+    output, batch = str(setup.values["output"]), setup.plan.batch
+    return lambda learner: observe(learner, x, y, output=output, recurrent=recurrent, batch=batch)
+
+
+def _observe_apart(setup: Setup, population: Population, index: int) -> Observation:
+    """Look at a member of a population, as a network alone of its parameters."""
+    member = _member(setup, population.parameters(index))
+    learner = learner_of(member, arithmetic=setup.arithmetic, backend=setup.job.backend)
+    return _observer(setup)(learner)
+
+
 def _diagnose_apart(
     setup: Setup,
     parameters: "dict[str, NDArray[np.generic]]",
@@ -307,9 +346,10 @@ def outcome_of(setup: Setup, finished: Finished, *, versions: dict[str, str]) ->
     name, body = weights.pack(finished.parameters)
     if job.spool is not None:
         weights.spool(Path(job.spool), name, body)
-    objectives = {"accuracy": correct / len(held_y), "memory": float(cost.peak_bytes)}
+    objectives = setup.task.accuracies(finished.predicted, held_y) | {"memory": float(cost.peak_bytes)}
     if job.calibration is not None:
         objectives["speed"] = _predicted_rate(job.calibration, setup.genome, cost, trained)
+    probed = _probed(setup, finished) if job.probes else {}
     return Outcome(
         number=job.number,
         genome=setup.genome.id,
@@ -321,7 +361,8 @@ def outcome_of(setup: Setup, finished: Finished, *, versions: dict[str, str]) ->
         backend=finished.backend,
         purpose=job.purpose,
         split=job.split,
-        objectives=objectives,
+        objectives=objectives | {name: score.value for name, score in probed.items()},
+        controls={name: score.control for name, score in probed.items() if score.control},
         examples=len(held_y),
         correct=correct,
         macs=cost.macs_per_step * setup.plan.steps,
@@ -334,6 +375,7 @@ def outcome_of(setup: Setup, finished: Finished, *, versions: dict[str, str]) ->
         states=tuple(setup.evidence.states),
         state_bytes=setup.evidence.state_bytes,
         curve=trained.curve,
+        epochs=trained.epochs,
         settling=_settling(setup, finished),
         measured=Measured(
             train_cpu_s=trained.train_cpu_s,
@@ -344,6 +386,25 @@ def outcome_of(setup: Setup, finished: Finished, *, versions: dict[str, str]) ->
         ),
         versions=versions,
     )
+
+
+def _probed(setup: Setup, finished: Finished) -> "dict[str, Scored]":
+    """Objectives that probes measure, on what the accuracy is measured on. Raises RefusedError, DivergedError."""
+    from evaluator.probes.objectives import probed  # noqa: PLC0415 - few jobs ask for it
+
+    job, trained = setup.job, finished.trained
+    try:
+        return probed(
+            job.probes,
+            setup.values,
+            setup.task,
+            finished.parameters,
+            held=setup.arrays[1],
+            steps=(trained.free_steps, trained.nudged_steps),
+            key=setup.plan.key,
+        )
+    except EvaluatorError as error:
+        raise RefusedError(str(error)) from error
 
 
 class Evidence:
@@ -374,8 +435,8 @@ class Evidence:
         return name
 
 
-def _accuracy(scores: "NDArray[np.floating]", y: "NDArray[np.int64]") -> float:
-    return float(np.mean(scores.argmax(axis=1) == y))
+def _accuracy(task: DatasetTask, scores: "NDArray[np.floating]", y: "NDArray[np.int64]") -> float:
+    return float(np.mean(task.predicted(scores, y) == y))
 
 
 def _predicted_rate(calibration: Calibration, genome: Genome, cost: Cost, trained: Trained) -> float:

@@ -12,6 +12,7 @@ from typing import Any, get_origin
 import msgspec
 
 from eqmesh import EqmeshError
+from evaluator.cost import optimizer_name
 from evaluator.errors import EvaluatorError
 from evaluator.inquiry import (
     Answer,
@@ -29,9 +30,14 @@ from evaluator.inquiry import (
 from evaluator.jobs import stream_key
 from evaluator.oneshot import Refused, serve
 from evaluator.tasks import DatasetTask, resolve, task_id
-from genome import MLP, Genome, Value
+from genome import Genome, Value
+from genome.spaces import CONV, CUBE, FAMILY, MLP
 
 __all__ = ["answer", "main", "parse"]
+
+
+# The spaces whose genes the network builder reads.
+READ = (MLP, FAMILY, CUBE, CONV)
 
 
 def main() -> None:
@@ -79,7 +85,9 @@ def _listed() -> Listed:
 
 def _check(check: Check) -> tuple[type[msgspec.Struct], dict[str, object], Genome, DatasetTask]:
     """What a question names: the type of the settings, those given, genome and task. Raises EqmeshError."""
-    settings = _settings_type(check.probe)
+    from evaluator.probes.registry import find, refusal, require_one_head  # noqa: PLC0415 - after the limits: it loads numpy
+
+    settings = find(check.probe).settings
     given = parse(check.probe, check.settings, settings)
     _convert(check.probe, given, settings)
     genome = Genome.decode(check.genome)
@@ -88,29 +96,18 @@ def _check(check: Check) -> tuple[type[msgspec.Struct], dict[str, object], Genom
         raise EvaluatorError(
             f"a probe expects a task with networks, task {task.name!r} has none. Choose another."
         )
-    if genome.get("credit") != "ep":
-        raise EvaluatorError(
-            f"a probe follows a network that settles, so it expects a genome with credit=ep, got "
-            f"credit={genome.get('credit')}. Name another genome."
-        )
-    foreign = [name for name in dict(genome.values) if name not in MLP.by_name]
+    require_one_head(task)
+    why = refusal(check.probe, dict(genome.values))
+    if why:
+        raise EvaluatorError(why)
+    # A probe that passed over a gene would speak of another network.
+    foreign = [name for name in dict(genome.values) if not any(name in space.by_name for space in READ)]
     if foreign:
-        # A probe that passed over a gene would speak of another network.
         raise EvaluatorError(
-            f"a probe reads networks of the genes of space {MLP.id!r}, this one of {genome.space!r} also has "
-            f"{', '.join(foreign)}. Name another genome."
+            f"a probe reads networks of the genes of the spaces {', '.join(space.id for space in READ)}, this one of "
+            f"{genome.space!r} also has {', '.join(foreign)}. Name another genome."
         )
     return settings, given, genome, task
-
-
-def _settings_type(name: str) -> type[msgspec.Struct]:
-    from evaluator.probes.registry import PROBES  # noqa: PLC0415 - after the limits: it loads numpy
-
-    if name not in PROBES:
-        close = difflib.get_close_matches(name, PROBES, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(PROBES)}."
-        raise EvaluatorError(f"expected the name of a probe, got {name!r}. {hint}")
-    return PROBES[name].settings
 
 
 def parse(probe: str, texts: Mapping[str, str], settings: type[msgspec.Struct]) -> dict[str, object]:
@@ -155,22 +152,28 @@ def _convert(probe: str, given: Mapping[str, object], settings: type[msgspec.Str
 
 
 def _probe(probing: Probing) -> Found:
-    from evaluator.build import rule_of, topology_of  # noqa: PLC0415 - loads torch: not for a list or a check
+    from evaluator.build import build  # noqa: PLC0415 - loads torch: not for a list or a check
+    from evaluator.probes.general import subject_of  # noqa: PLC0415
     from evaluator.probes.registry import run_probe  # noqa: PLC0415
-    from evaluator.probes.subject import Network, Samples  # noqa: PLC0415
-    from kernels import initial_parameters  # noqa: PLC0415
+    from evaluator.probes.subject import Samples  # noqa: PLC0415
 
     check = probing.check
     settings, given, genome, task = _check(check)
     tier, values = task.tier(check.tier), dict(genome.values)
     identity = task_id(task, tier)
-    topology = topology_of(values, inputs=task.inputs, classes=task.classes)
     if probing.trained is None:
-        key = stream_key(genome.id, identity, check.seed)
-        parameters = initial_parameters(topology, seed=key, gain=float(values.get("gain", 1.0)))
+        parameters = build(
+            values,
+            inputs=task.inputs,
+            classes=task.classes,
+            seed=stream_key(genome.id, identity, check.seed),
+            arithmetic="fp32",
+            backend="auto",
+            image=task.image,
+        ).parameters()
     else:
         parameters = _load(probing.trained.file)
-    network = Network(topology, parameters, rule_of(values))
+    network = subject_of(values, task, parameters)
     data = task.load().at(tier)
     given = {**_of_the_training(check.probe, values, probing.trained), **given}
     used = _convert(check.probe, given, settings)
@@ -196,9 +199,8 @@ def _of_the_training(
     """Settings that a probe takes from the genome and its training where nobody gives them."""
     if probe != "energy":
         return {}
-    found: dict[str, object] = {
-        name: values[name] for name in ("batch", "optimizer", "ns_steps") if name in values
-    }
+    found: dict[str, object] = {name: values[name] for name in ("batch", "ns_steps") if name in values}
+    found["optimizer"] = optimizer_name(values)
     if trained is not None:
         found |= {"free_steps": trained.free_steps, "nudged_steps": trained.nudged_steps}
     return found

@@ -25,6 +25,7 @@ __all__ = [
     "Speed",
     "StepTime",
     "Timed",
+    "Timing",
     "bound_by",
     "counts",
     "fastest",
@@ -85,8 +86,15 @@ class StepTime(msgspec.Struct, frozen=True, kw_only=True):
     nudged_steps: float
 
 
-class Timed(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a timer found.
+class Timing(msgspec.Struct, tag="timing", frozen=True, kw_only=True):
+    """How fast is a step of each shape of a class? Each is taken for `seconds` at least, on every backend that runs."""
+
+    arithmetic: Arithmetic
+    seconds: float
+
+
+class Timed(msgspec.Struct, tag="timed", frozen=True, kw_only=True):
+    """All that a timer found: the answer to `Timing`.
 
     `product_rate` is that of sgemm (512 x 512 x 512, fp32, one thread of the CPU), operations a second. `backends` says
     for each why it cannot be used, empty where it can; `refused` why one that can did not train a probe. `auto` is the

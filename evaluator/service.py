@@ -17,9 +17,11 @@ from evaluator.jobs import (
     Batch,
     Calibrate,
     Calibrated,
+    CurvePoint,
     Failure,
     Job,
     JobArithmetic,
+    Measured,
     Outcome,
     Progress,
     Ready,
@@ -35,7 +37,7 @@ from evaluator.jobs import (
 )
 from evaluator.measure import Finished, RefusedError, Setup, outcome_of, run_network, set_up, train_together
 from evaluator.spaces import resolve_space
-from evaluator.tasks import DatasetTask, FunctionTask, Task, Tier, resolve, task_id
+from evaluator.tasks import DatasetTask, FunctionTask, Task, TestPermit, Tier, resolve, task_id
 from evaluator.verification import replay_network, weigh
 from genome import Genome, GenomeError
 from kernels import DivergedError, KernelError
@@ -140,7 +142,7 @@ def _guarded(request: Work, act: Callable[[], Done]) -> Done | Failure:
 def _run(request: Work, send: Callable[[Reply], None]) -> Result | Weighed | Replayed:
     task, tier, genome = _subject(request.job if isinstance(request, Replay) else request)
     if isinstance(task, FunctionTask):
-        return _run_function(request, task, tier, genome)
+        return _run_function(request, task, tier, genome, send)
     if not isinstance(task, DatasetTask):
         raise EvaluatorError(f"task {task.name!r} is neither of networks nor a function")
     if isinstance(request, Weigh):
@@ -170,7 +172,9 @@ def _subject(asked: Job | Weigh) -> tuple[Task, Tier, Genome]:
     return task, tier, genome
 
 
-def _run_function(request: Work, task: FunctionTask, tier: Tier, genome: Genome) -> Outcome | Replayed:
+def _run_function(
+    request: Work, task: FunctionTask, tier: Tier, genome: Genome, send: Callable[[Reply], None]
+) -> Outcome | Replayed:
     """A task that needs no network: its own function gives the objectives."""
     if isinstance(request, Weigh):
         raise RefusedError(f"task {task.name!r} is a function and leaves no weights. Replay its claim.")
@@ -179,7 +183,15 @@ def _run_function(request: Work, task: FunctionTask, tier: Tier, genome: Genome)
         raise EvaluatorError(
             f"a function is replayed as segment 0 without a state, got {request.segment} and {request.state!r}."
         )
-    found = task.measure(dict(genome.values), seed=job.seed, tier=tier)
+    curve: list[CurvePoint] = []
+
+    def on_point(point: CurvePoint, done: float) -> None:
+        curve.append(point)
+        send(Progress(number=job.number, done=done, accuracy=point.accuracy))
+
+    # A search that asks for the test split has no permit to give.
+    permit = TestPermit(reason=job.purpose) if job.split == "test" else None
+    found = task.measure(dict(genome.values), seed=job.seed, tier=tier, permit=permit, on_point=on_point)
     end = objectives_fingerprint(found)
     if isinstance(request, Replay):
         return Replayed(number=request.number, end=end)
@@ -196,6 +208,8 @@ def _run_function(request: Work, task: FunctionTask, tier: Tier, genome: Genome)
         split=job.split,
         objectives=found,
         checkpoints=(end,),
+        curve=tuple(curve) if permit is None else (),
+        measured=Measured(train_cpu_s=curve[-1].train_cpu_s if curve else 0.0),
         versions=_versions(),
     )
 

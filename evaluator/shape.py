@@ -34,7 +34,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     `states` are the layers that settle: 1 .. L with output `mse`, 1 .. L-1 with `ce`, whose readout
     lies outside the energy. Where `looped`, connections between hidden layers read one weight; with `feedback`, what
     comes down has weights of its own. `maps` are channels, height and width of the input and of the first layers where
-    those are joined by filters of a side of `kernel`; other layers are joined unit by unit.
+    those are joined by filters of a side of `kernel`; other layers are joined unit by unit. `heads` are the classes of
+    each head, where there are several: each has output weights of its own.
     """
 
     sizes: tuple[int, ...]
@@ -46,6 +47,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     feedback: bool = False
     maps: tuple[Image, ...] = ()
     kernel: int = 1
+    heads: tuple[int, ...] = ()
 
     @property
     def last(self) -> int:
@@ -90,6 +92,12 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
             return self.maps[edge[1]][0], self.maps[edge[0]][0] * self.kernel**2
         return self.sizes[edge[1]], self.sizes[edge[0]]
 
+    def matrices(self, edge: Edge) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of a connection's weights: of one, or of one for each head."""
+        rows, columns = self.matrix(edge)
+        parts = self.heads if self.heads and edge[1] == self.last else (rows,)
+        return tuple((part, columns) for part in parts)
+
 
 def is_plain(values: Mapping[str, Value]) -> bool:
     """Whether the engine trains this network: dense layers, a plain estimate, and every other gene without effect."""
@@ -106,11 +114,23 @@ def rule_name(values: Mapping[str, Value]) -> str:
     return str(values.get("rule_ce", values.get("rule_mse", "plain")))
 
 
-def shape_of(values: Mapping[str, Value], *, inputs: int, classes: int, image: Image | None = None) -> Shape:
+def shape_of(
+    values: Mapping[str, Value],
+    *,
+    inputs: int,
+    classes: int,
+    image: Image | None = None,
+    heads: tuple[int, ...] = (),
+) -> Shape:
     """The shape that `values`, valid in a space for networks, give for a task of that size.
 
-    Filters need the `image` that an input is: NoImageError where it is None or has another size than `inputs`.
+    `heads` divide the classes, where a task has several heads. Filters need the `image` that an input is: NoImageError
+    where it is None or has another size than `inputs`.
     """
+    return msgspec.structs.replace(_shape(values, inputs, classes, image), heads=heads)
+
+
+def _shape(values: Mapping[str, Value], inputs: int, classes: int, image: Image | None) -> Shape:
     if "side" in values:
         return _cube(values, inputs, classes)
     if "layers" in values:
@@ -177,7 +197,7 @@ def _convolutional(values: Mapping[str, Value], inputs: int, classes: int, image
     maps = [image]
     for layer in range(1, layers + 1):
         _, height, width = maps[-1]
-        maps.append((int(values[f"channels{layer}"]), height // 2, width // 2))
+        maps.append((int(values[f"channels{min(layer, 3)}"]), height // 2, width // 2))
     sizes = (*(math.prod(each) for each in maps), classes)
     last = len(sizes) - 1
     return Shape(

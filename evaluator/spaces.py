@@ -31,7 +31,14 @@ def resolve_space(source: str, task: Task) -> SearchSpace:
         for seed in range(_DRAWS):
             try:
                 values = dict(draw(space, seed=seed).values)
-                cost_of(values, inputs=task.inputs, classes=task.classes, arithmetic="fp32", image=task.image)
+                cost_of(
+                    values,
+                    inputs=task.inputs,
+                    classes=task.classes,
+                    arithmetic="fp32",
+                    image=task.image,
+                    heads=task.heads,
+                )
             except NoImageError as error:
                 raise TaskError(f"space {space.id!r} does not fit the task {task.name!r}: {error}") from error
             except (KeyError, TypeError, ValueError, GenomeError) as error:

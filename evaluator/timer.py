@@ -1,21 +1,18 @@
-"""The child that times training steps by shape: `python -P -m evaluator.timer --arithmetic CLASS --seconds S`.
+"""The child that times training steps by shape: a `rates.Timing` comes in, a `rates.Timed` goes out.
 
-Prints an `evaluator.rates.Timed` as JSON. A process of its own, because the node's never loads torch.
+See `evaluator.oneshot`. A process of its own, because the node's never loads torch.
 """
 
-import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 
-from evaluator import limits
 from evaluator.jobs import Arithmetic, stream_key
-from evaluator.rates import CLASSES, Probe, StepTime, Timed, probes
+from evaluator.oneshot import serve
+from evaluator.rates import CLASSES, Probe, StepTime, Timed, Timing, probes
 from kernels import KernelError
 from kernels.learner import Array
 from kernels.randomness import words
@@ -23,7 +20,7 @@ from kernels.randomness import words
 if TYPE_CHECKING:
     from kernels.members import Member
 
-__all__ = ["main", "median_seconds", "noise", "timed"]
+__all__ = ["answer", "main", "median_seconds", "noise", "timed"]
 
 _WARM_UPS = 2
 _LEAST_REPEATS = 3
@@ -106,23 +103,11 @@ def _together(probe: Probe, backend: str, arithmetic: Arithmetic) -> _Way:
 
 def _members(probe: Probe) -> "list[Member]":
     """The networks of a population, each with parameters of its own."""
-    from evaluator.build import optimizer_of, rule_of, topology_of  # noqa: PLC0415 - loads torch
-    from kernels import initial_parameters  # noqa: PLC0415
-    from kernels.members import Member  # noqa: PLC0415
+    from evaluator.build import member_of  # noqa: PLC0415 - loads torch
 
     values = dict(probe.genome.values)
-    topology = topology_of(values, inputs=probe.inputs, classes=CLASSES)
     keys = [stream_key(probe.genome.id, "bench", number) for number in range(probe.networks)]
-    return [
-        Member(
-            topology,
-            initial_parameters(topology, seed=key, gain=float(values.get("gain", 1.0))),
-            rule_of(values),
-            optimizer_of(values),
-            probe.batch,
-        )
-        for key in keys
-    ]
+    return [member_of(values, inputs=probe.inputs, classes=CLASSES, seed=key) for key in keys]
 
 
 def product_rate(budget_s: float) -> float:
@@ -168,19 +153,14 @@ def _timed_step(number: int, probe: Probe, backend: str, arithmetic: Arithmetic,
     )  # fmt: skip
 
 
+def answer(question: Timing) -> Timed:
+    """Time the shapes of the class that is asked for."""
+    return timed(question.arithmetic, question.seconds)
+
+
 def main() -> None:
-    """Time what the command line asks for, and print it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--arithmetic", choices=get_args(Arithmetic), required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--memory", type=int, required=True)
-    options = parser.parse_args()
-    # Whatever prints must not reach the document: standard output becomes standard error.
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    limits.apply(memory_bytes=options.memory, nice=0)
-    with output:
-        output.write(msgspec.json.encode(timed(cast("Arithmetic", options.arithmetic), options.seconds)))
+    """Answer the one question that comes in."""
+    serve(Timing, answer)
 
 
 if __name__ == "__main__":

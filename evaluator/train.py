@@ -1,18 +1,20 @@
 """Seeded, budgeted training with checkpoints that a stranger can replay, segment by segment."""
 
 import hashlib
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 
 from evaluator import limits
+from evaluator.curriculum import Course, Curriculum, course_of, ranking
 from evaluator.errors import EvaluatorError
-from evaluator.jobs import CurvePoint
+from evaluator.jobs import CurvePoint, EpochPoint
 from evaluator.rate_schedule import rate_share
+from evaluator.telemetry import EpochLog, Observation
 from kernels import DivergedError, Learner, permutation
 from kernels.members import Population, Span, SpanReport
 
@@ -38,7 +40,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `examples` are trained on for `epochs` passes in batches of `batch`, the last of a pass shorter;
     `key` (32 bytes) draws the order and the signs; the rate moves by `schedule`
-    (`rate_schedule.SCHEDULES`). The end of each of `checkpoints` equal shares of the steps is hashed.
+    (`rate_schedule.SCHEDULES`). The end of each of `checkpoints` equal shares of the steps is hashed. With a
+    `curriculum` early epochs see a share of the examples.
     """
 
     examples: int
@@ -47,16 +50,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes
     schedule: str
     checkpoints: int
+    curriculum: Curriculum | None = None
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Batches in one pass."""
-        return math.ceil(self.examples / self.batch)
+    def course(self) -> Course:
+        """How many examples each epoch sees, and the step after which it ends."""
+        return course_of(self.curriculum, examples=self.examples, epochs=self.epochs, batch=self.batch)
 
     @property
     def steps(self) -> int:
         """Batches in the whole training."""
-        return self.steps_per_epoch * self.epochs
+        return self.course.ends[-1]
+
+    @property
+    def samples(self) -> int:
+        """Examples that the whole training sees, each as often as it comes."""
+        return sum(self.course.sizes)
 
     @property
     def boundaries(self) -> tuple[int, ...]:
@@ -75,6 +84,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise EvaluatorError(f"this training has segments 0 to {len(bounds) - 2}, got {number}")
         return bounds[number], bounds[number + 1]
 
+    def visit(self, epoch: int, ranked: "NDArray[np.int64] | None") -> "NDArray[np.int64]":
+        """Rows that an epoch sees, in its order; `ranked` is their `curriculum.ranking`."""
+        drawn = permutation(self.key, epoch, self.course.sizes[epoch])
+        return drawn if ranked is None else ranked[drawn]
+
     def scale(self, step: int) -> float:
         """Share of the learning rate at this step (from 0)."""
         return rate_share(self.schedule, step, self.steps)
@@ -86,7 +100,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training left behind: hashes, curve, mean sweeps taken, and what it needed.
+    """What a training left behind: hashes, curve, epochs where they were watched, mean sweeps, and what it needed.
 
     `peak_bytes` is the largest resident size of the process after the first steps, before anything
     else (a score, a checkpoint) was done: training allocates nothing later. Of a network in a population it is that of
@@ -95,6 +109,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
 
     checkpoints: tuple[str, ...]
     curve: tuple[CurvePoint, ...]
+    epochs: tuple[EpochPoint, ...] = ()
     free_steps: float
     nudged_steps: float
     samples: int
@@ -146,44 +161,54 @@ def train(
     curve_points: int = 10,
     on_progress: Callable[[float, float | None], None] = lambda _done, _accuracy: None,
     on_state: Callable[[int, State], None] | None = None,
+    watch: Callable[[Learner], Observation] | None = None,
+    resident: int = 0,
 ) -> Trained:
     """Train `learner` by `plan` on x (n, inputs) in [0, 1] and y (n,).
 
     `score` gives the validation accuracy for the curve, which stays empty without it; `on_state(step, state)`
-    receives the state at each checkpoint. Raises kernels.DivergedError, naming the step, as soon
-    as states or weights are not finite.
+    receives the state at each checkpoint. `watch` is called as each epoch ends, which `Trained.epochs` then tells of;
+    `resident` bytes were there before the learner. Neither changes a bit of the training. Raises
+    kernels.DivergedError, naming the step, as soon as states or weights are not finite.
     """
     boundaries = plan.boundaries
     marks = plan.marks(curve_points)
+    ends = frozenset() if watch is None else frozenset(plan.course.ends)
+    log = EpochLog(plan.course)
     hashes: list[str] = []
     curve: list[CurvePoint] = []
     free = nudged = 0.0
     peak = 0
+    ranked = ranking(plan.curriculum, x, y)
     meter = _Meter()
     first = 0
-    for last in sorted(marks | set(boundaries)):
+    for last in sorted(marks | ends | set(boundaries)):
         meter.start()
-        taken = _run(learner, x, y, plan, first, last)
+        taken = _run(learner, x, y, plan, first, last, ranked=ranked)
         meter.stop()
         peak = peak or limits.peak_resident_bytes()
         free, nudged, first = free + taken.free_steps, nudged + taken.nudged_steps, last
+        log.follow(*taken)
         if last in boundaries:
             state = learner.state()
             _check_finite(state, plan, last)
             hashes.append(fingerprint(state))
             if on_state is not None:
                 on_state(last, state)
+        accuracy = score(learner) if score is not None and last in marks | ends else None
         if last in marks:
-            accuracy = score(learner) if score is not None else None
             if accuracy is not None:
                 curve.append(_point(plan, last, accuracy, taken.residual, meter.cpu))
             on_progress(last / plan.steps, accuracy)
+        if watch is not None and last in ends:
+            log.end(watch(learner), accuracy=accuracy, cpu_s=meter.cpu, wall_s=meter.wall, resident=resident)
     return Trained(
         checkpoints=tuple(hashes),
         curve=tuple(curve),
+        epochs=tuple(log.points),
         free_steps=free / plan.steps,
         nudged_steps=nudged / plan.steps,
-        samples=plan.examples * plan.epochs,
+        samples=plan.samples,
         train_cpu_s=meter.cpu,
         train_wall_s=meter.wall,
         peak_bytes=peak,
@@ -207,11 +232,13 @@ def _diverged(plan: Plan, step: int) -> DivergedError:
 
 
 def _point(plan: Plan, step: int, accuracy: float, residual: float, cpu_s: float) -> CurvePoint:
-    epochs, rest = divmod(step, plan.steps_per_epoch)
-    samples = epochs * plan.examples + min(rest * plan.batch, plan.examples)
+    course = plan.course
+    epoch, rest = course.epoch(step)
+    size = course.sizes[epoch]
+    seen = min(rest * plan.batch, size)
     return CurvePoint(
-        samples=samples,
-        epoch=samples / plan.examples,
+        samples=sum(course.sizes[:epoch]) + seen,
+        epoch=(epoch * size + seen) / size,
         accuracy=accuracy,
         residual=residual,
         train_cpu_s=round(cpu_s, 6),
@@ -227,15 +254,23 @@ class _Taken(NamedTuple):
 
 
 def _run(
-    learner: Learner, x: "NDArray[np.float32]", y: "NDArray[np.int64]", plan: Plan, first: int, last: int
+    learner: Learner,
+    x: "NDArray[np.float32]",
+    y: "NDArray[np.int64]",
+    plan: Plan,
+    first: int,
+    last: int,
+    *,
+    ranked: "NDArray[np.int64] | None",
 ) -> _Taken:
     """Steps `first` to `last - 1`."""
     free = nudged = residual = 0.0
     order: NDArray[np.int64] | None = None
+    course = plan.course
     for step in range(first, last):
-        epoch, index = divmod(step, plan.steps_per_epoch)
+        epoch, index = course.epoch(step)
         if order is None or index == 0:
-            order = permutation(plan.key, epoch, plan.examples)
+            order = plan.visit(epoch, ranked)
         rows = order[index * plan.batch : (index + 1) * plan.batch]
         report = learner.step(x[rows], y[rows], scale=plan.scale(step), sign=plan.sign(step))
         if not report.finite:
@@ -251,6 +286,7 @@ class _Run:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.log = EpochLog(plan.course)
         self.hashes: list[str] = []
         self.curve: list[CurvePoint] = []
         self.free = self.nudged = self.residual = 0.0
@@ -262,6 +298,7 @@ class _Run:
             self.failure = _diverged(self.plan, first + report.failed_at)
         self.free, self.nudged = self.free + report.free_steps, self.nudged + report.nudged_steps
         self.residual = report.residual
+        self.log.follow(report.free_steps, report.nudged_steps, report.residual)
 
     def keep(self, state: State, step: int) -> bool:
         """Hash the state at a checkpoint; False, and the run has failed, where it is not finite."""
@@ -278,9 +315,10 @@ class _Run:
         return self.failure or Trained(
             checkpoints=tuple(self.hashes),
             curve=tuple(self.curve),
+            epochs=tuple(self.log.points),
             free_steps=self.free / self.plan.steps,
             nudged_steps=self.nudged / self.plan.steps,
-            samples=self.plan.examples * self.plan.epochs,
+            samples=self.plan.samples,
             train_cpu_s=share_cpu_s,
             train_wall_s=share_wall_s,
             peak_bytes=peak_bytes,
@@ -302,12 +340,15 @@ def train_population(
     curve_points: int = 10,
     on_progress: Callable[[int, float, float | None], None] = lambda _member, _done, _accuracy: None,
     on_state: Callable[[int, int, State], None] | None = None,
+    watch: Mapping[int, Callable[[], Observation]] = MappingProxyType({}),
+    resident: int = 0,
 ) -> list[Trained | DivergedError]:
     """Train each member of a population by its plan, as `train` does a network alone.
 
     The plans may differ in key and schedule. A member whose numbers fail gives its DivergedError, and the others go
     on. `score` gives the accuracy of each member; `on_progress(member, done, accuracy)` and
-    `on_state(member, step, state)` are called for those that have not failed.
+    `on_state(member, step, state)` are called for those that have not failed. `watch` holds, by number, what is called
+    for a member as each epoch ends.
     """
     shared = plans[0]
     if any(
@@ -317,12 +358,15 @@ def train_population(
             "plans of a population may differ in key and schedule alone. Group jobs by their key."
         )
     population.hold(x, y)
+    ranked = ranking(shared.curriculum, x, y)
     runs = [_Run(plan) for plan in plans]
     boundaries, marks = shared.boundaries, shared.marks(curve_points)
+    ends = frozenset(shared.course.ends if watch else ())
     meter, peak, first = _Meter(), 0, 0
-    for last in sorted(marks | set(boundaries)):
+    share_cpu_s = share_wall_s = 0.0
+    for last in sorted(marks | ends | set(boundaries)):
         meter.start()
-        reports = population.run([_span(plan, first, last) for plan in plans])
+        reports = population.run([_span(plan, first, last, ranked) for plan in plans])
         meter.stop()
         peak = peak or limits.peak_resident_bytes()
         for run, report in zip(runs, reports, strict=True):
@@ -334,28 +378,35 @@ def train_population(
                 state = population.state(index)
                 if run.keep(state, last) and on_state is not None:
                     on_state(index, last, state)
+        share_cpu_s, share_wall_s = meter.cpu / population.size, meter.wall / population.size
         if not _going(runs):
             break
-        if last in marks:
-            accuracies = None if score is None else score(population)
-            for index, run in _going(runs):
-                accuracy = None if accuracies is None else accuracies[index]
+        accuracies = score(population) if score is not None and last in marks | ends else None
+        for index, run in _going(runs):
+            accuracy = None if accuracies is None else accuracies[index]
+            if last in marks:
                 if accuracy is not None:
-                    share = meter.cpu / population.size
-                    run.curve.append(_point(run.plan, last, accuracy, run.residual, share))
+                    run.curve.append(_point(run.plan, last, accuracy, run.residual, share_cpu_s))
                 on_progress(index, last / shared.steps, accuracy)
-    share_cpu_s, share_wall_s = meter.cpu / population.size, meter.wall / population.size
+            if last in ends and index in watch:
+                run.log.end(
+                    watch[index](),
+                    accuracy=accuracy,
+                    cpu_s=share_cpu_s,
+                    wall_s=share_wall_s,
+                    resident=resident,
+                )
     return [run.trained(share_cpu_s=share_cpu_s, share_wall_s=share_wall_s, peak_bytes=peak) for run in runs]
 
 
-def _span(plan: Plan, first: int, last: int) -> Span:
+def _span(plan: Plan, first: int, last: int, ranked: "NDArray[np.int64] | None") -> Span:
     """Steps `first` to `last - 1` of a plan."""
-    steps = range(first, last)
+    steps, course = range(first, last), plan.course
     rows = np.full((len(steps), plan.batch), -1, dtype=np.int32)
     for index, step in enumerate(steps):
-        epoch, batch = divmod(step, plan.steps_per_epoch)
+        epoch, batch = course.epoch(step)
         if index == 0 or batch == 0:
-            order = permutation(plan.key, epoch, plan.examples)
+            order = plan.visit(epoch, ranked)
         taken = order[batch * plan.batch : (batch + 1) * plan.batch]
         rows[index, : len(taken)] = taken
     return Span(
@@ -383,7 +434,8 @@ def replay_segment(
     first, last = plan.segment(segment)
     if state is not None:
         learner.load(state)
-    taken = _run(learner, x, y, plan, first, last)
+    ranked = ranking(plan.curriculum, x, y)
+    taken = _run(learner, x, y, plan, first, last, ranked=ranked)
     end = learner.state()
     _check_finite(end, plan, last)
     return Segment(

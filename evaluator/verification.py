@@ -56,6 +56,7 @@ def weigh(request: Weigh, task: DatasetTask, tier: Tier, genome: Genome) -> Weig
             arithmetic=arithmetic,
             backend=request.backend,
             image=task.image,
+            heads=task.heads,
             parameters=parameters,
         )
 
@@ -70,7 +71,7 @@ def weigh(request: Weigh, task: DatasetTask, tier: Tier, genome: Genome) -> Weig
         claimed = _claimed_predictions(request, len(y))
     except EvidenceError as error:
         return msgspec.structs.replace(found, why=f"predictions: {error}")
-    mismatches = int(np.count_nonzero(learner.predict(x).argmax(axis=1) != claimed))
+    mismatches = int(np.count_nonzero(task.predicted(learner.predict(x), y) != claimed))
     correct = int(np.count_nonzero(claimed == y))
     why = _objection(request, mismatches=mismatches, correct=correct, examples=len(y))
     return msgspec.structs.replace(found, passed=not why, why=why, mismatches=mismatches, correct=correct)
@@ -135,9 +136,9 @@ def replay_network(request: Replay, task: DatasetTask, tier: Tier, genome: Genom
             "repeats. Ask for evidence, or train in exact-1, to have it replayed."
         )
     values = dict(genome.values)
-    cost, arithmetic = affordable(values, task, job.arithmetic, job.limits)
+    _, arithmetic = affordable(values, task, job.arithmetic, job.limits)
     (x, y), _ = split_arrays(task, tier, job)
-    plan = plan_of(job, tier, examples=len(x), batch=cost.batch, schedule=str(values["schedule"]))
+    plan = plan_of(job, tier, values, examples=len(x))
     first, _ = plan.segment(request.segment)
     learner = build(
         values,
@@ -147,6 +148,7 @@ def replay_network(request: Replay, task: DatasetTask, tier: Tier, genome: Genom
         arithmetic=arithmetic,
         backend=job.backend,
         image=task.image,
+        heads=task.heads,
     )
     try:
         _take_start(request, learner, first)

@@ -29,7 +29,8 @@ class _Structure:
 
     `genes` shape it; `deep` holds where hidden layers meet hidden layers, `shallow` where there is one hidden layer.
     Without `dense`, there is neither the linearised estimate nor backpropagation; without `untieable`, no feedback of
-    its own; without `complex`, no holomorphic rule. `capped` says where a spectral norm can be capped.
+    its own; without `complex`, no holomorphic rule. `capped` says where a spectral norm can be capped, and `sweeps` how
+    many the free and the nudged phase may be given at most.
     """
 
     genes: tuple[Gene, ...]
@@ -37,6 +38,7 @@ class _Structure:
     shallow: Condition | None
     capped: Condition
     dense: bool = False
+    sweeps: tuple[int, int] = (32, 16)
     untieable: bool = True
     complex: bool = True
 
@@ -88,6 +90,13 @@ def _taken(name: str, when: Condition, *, options: tuple[str, ...] | None = None
     if isinstance(gene, Choice) and options is not None:
         return replace(gene, options=options, when=when)
     return replace(gene, when=when)
+
+
+def _sweeps(name: str, when: Condition, most: int) -> Gene:
+    """The gene of `mlp/1` for the sweeps of a phase, with another bound; a search draws from the same table."""
+    gene = MLP.by_name[name]
+    assert isinstance(gene, Integer)
+    return replace(gene, high=most, when=when)
 
 
 def _rule_genes(kind: _Structure) -> tuple[Gene, ...]:
@@ -210,8 +219,8 @@ def _settling_genes(kind: _Structure) -> tuple[Gene, ...]:
         # The inference of predictive coding moves all values at once, whatever else is set.
         _taken("step_size", Any(All(multi, Is("scheme", "synchronous")), kind.rules("predictive-coding"))),
         _taken("order", All(multi, block, waiting)),
-        _taken("free_steps", multi),
-        _taken("nudged_steps", Any(All(EP, waiting), Is("scheme", "synchronous"))),
+        _sweeps("free_steps", multi, kind.sweeps[0]),
+        _sweeps("nudged_steps", Any(All(EP, waiting), Is("scheme", "synchronous")), kind.sweeps[1]),
         _taken("stop", stoppable),
         _taken("tolerance", All(stoppable, Is("stop", "tolerance"))),
         Real(
@@ -323,10 +332,29 @@ def _step_genes(kind: _Structure) -> tuple[Gene, ...]:
     )
 
 
+def _order_genes() -> tuple[Gene, ...]:
+    """Which samples early epochs see; the order of those is drawn, as ever."""
+    return (
+        Choice(
+            "curriculum",
+            ("none", "easy-first", "hard-first"),
+            doc="Whether early epochs see all samples, or the easiest or hardest share of each class.",
+        ),
+        Real(
+            "pace",
+            0.1,
+            0.9,
+            9,
+            doc="Share of the samples that the first epoch sees; all are seen from the middle of the epochs on.",
+            when=Is("curriculum", "easy-first", "hard-first"),
+        ),
+    )
+
+
 def _space(name: str, kind: _Structure) -> SearchSpace:
     genes = (
         *_rule_genes(kind), *kind.genes, *_state_genes(kind), *_nudge_genes(kind), *_settling_genes(kind),
-        *_step_genes(kind),
+        *_step_genes(kind), *_order_genes(),
     )  # fmt: skip
     return SearchSpace(name, 1, genes)
 
@@ -369,7 +397,8 @@ _CUBE = _Structure(
 )
 _CONV = _Structure(
     (
-        Integer("layers", 1, 3, doc="Convolutional layers, each halved by its pool."),
+        # No search draws a fourth: its pool would leave nothing of most images.
+        Integer("layers", 1, 4, (1, 2, 3), doc="Convolutional layers, each halved by its pool."),
         Integer("channels1", 1, 512, _CHANNELS, doc="Channels of the first convolutional layer."),
         Integer(
             "channels2",
@@ -384,7 +413,7 @@ _CONV = _Structure(
             1,
             512,
             _CHANNELS,
-            doc="Channels of the third one.",
+            doc="Channels of the third one, and of a fourth.",
             when=AtLeast("layers", 3),
         ),
         Choice("kernel", ("3", "5", "1"), doc="Side of the filters."),
@@ -396,6 +425,8 @@ _CONV = _Structure(
     shallow=All(Is("layers", 1), Is("output", "ce")),
     # The norm of a convolution is not that of its filters: only a dense output inside the energy has one to cap.
     capped=Is("output", "mse"),
+    # What published networks of four layers settle for; a search stays below.
+    sweeps=(64, 32),
     untieable=False,
     complex=False,
 )

@@ -116,6 +116,25 @@ class Lineage:
         """Ids of all entries that descend from this one, by order."""
         return self._ordered(self._nx.descendants(self._graph, self.entry(id_).id))
 
+    def children(self, id_: str) -> tuple[str, ...]:
+        """Ids of all entries that have this one as a parent, by order."""
+        return self._ordered(self._graph.successors(self.entry(id_).id))
+
+    def path(self, ancestor: str, id_: str) -> tuple[str, ...]:
+        """One line of descent from an ancestor down to an entry, both included: by first parents where they lead there.
+
+        Raises GenomeError where it is no ancestor.
+        """
+        below = {self.entry(ancestor).id, *self._nx.descendants(self._graph, ancestor)}
+        if self.entry(id_).id not in below:
+            raise GenomeError(
+                f"a line of descent expects an ancestor of {show(id_)}, got {show(ancestor)}. Name one of those."
+            )
+        line = [id_]
+        while line[-1] != ancestor:
+            line.append(next(parent for parent in self._by_id[line[-1]].parents if parent in below))
+        return tuple(reversed(line))
+
     def common_ancestor(self, ids: Iterable[str]) -> str | None:
         """The most recent entry, by order, that each of the ids is or descends from; None if there is none."""
         wanted = dict.fromkeys(self.entry(id_).id for id_ in ids)

@@ -1,15 +1,16 @@
 """Known good genomes to start from and to compare with. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from genome.conditions import Value
 from genome.errors import GenomeError
 from genome.genome import Genome
+from genome.incremental import REGIMES
 from genome.quoting import hint, show
 from genome.space import SearchSpace
-from genome.spaces import CONV, CUBE, FAMILY, MLP
+from genome.spaces import CONV, CUBE, FAMILY, INCREMENTAL, MLP
 
 __all__ = ["PRESETS", "preset", "preset_operator"]
 
@@ -42,11 +43,13 @@ _MUON: dict[str, Value] = {
     "optimizer": "muon", "lr_muon": 0.02, "lr_bias": 0.001, "momentum": 0.95, "ns_steps": 5, "spectral": "clip",
     "gamma": 1.0,
 }  # fmt: skip
+_BASELINE: dict[str, Value] = {**_EP, "credit": "backprop", "lr_sgd": 0.2}
 # What a genome of the family has beyond `mlp/1`, at its plain values.
 _OPEN: dict[str, Value] = {
     "credit": "ep", "clip": 1.0, "activation": "clip", "keep": 1.0, "weight_bits": "32", "feedback": "tied",
     "damping": 1.0, "settle_momentum": 0.0, "sleep": "off", "scheme": "block", "order": "forward-backward",
     "stop": "fixed", "spectral": "off", "optimizer": "adam", "lr_adam": 0.01, "batch": 16, "schedule": "linear",
+    "curriculum": "none",
 }  # fmt: skip
 _OPEN_CE: dict[str, Value] = {
     **_OPEN, "output": "ce", "rule_ce": "plain", "estimate": "centred", "beta_ce": 0.5, "free_steps": 6,
@@ -59,6 +62,8 @@ _FAMILY_MSE: dict[str, Value] = {
     **_OPEN, **_DENSE, "output": "mse", "rule_mse": "plain", "estimate": "centred", "beta_mse": 0.2, "free_steps": 6,
     "nudged_steps": 4, "optimizer": "sgd", "lr_sgd": 0.1, "momentum": 0.9, "batch": 32,
 }  # fmt: skip
+# The shape of 'ep' and its sweeps, on the tasks where optimizers are compared.
+_AS_EP: dict[str, Value] = {"width1": 256, "batch": 128, "free_steps": 4, "nudged_steps": 2}
 
 
 def _family(doc: str, base: Mapping[str, Value], space: SearchSpace = FAMILY, /, **changes: Value) -> _Preset:
@@ -78,12 +83,31 @@ _ALL = {
     ),
     "ep": _Preset("Vanilla EP: output inside the energy, centred estimate, SGD with momentum.", _EP),
     "smep": _Preset("SMEP: vanilla EP with Muon and spectral clipping.", {**_EP, **_MUON}),
+    "muon": _Preset("Vanilla EP with Muon, no spectral clipping.", {**_EP, **_MUON, "spectral": "off"}),
+    "sgd": _Preset("Backpropagation baseline in the shape of 'ep', with SGD.", _BASELINE),
+    "adam": _Preset(
+        "Backpropagation baseline in the shape of 'ep', with Adam.",
+        {**_BASELINE, "optimizer": "adam", "lr_adam": 0.002},
+    ),
+    "adamw": _Preset(
+        "Backpropagation baseline in the shape of 'ep', with AdamW.",
+        {**_BASELINE, "optimizer": "adamw", "lr_adam": 0.002, "weight_decay": 0.01},
+    ),
     "shallow": _Preset(
         "EP seed genome, one hidden layer: softmax readout, one nudged sweep, Adam.",
         _SHALLOW,
         {"fashion-mnist": {"lr_adam": 0.002}},
     ),
     "deep": _Preset("EP seed genome, two hidden layers: block sweeps, Muon.", _DEEP),
+    "deep-capped": _Preset(
+        "Two hidden layers that settle in three sweeps: 'deep' with its spectral norm clipped at 1.",
+        {**_DEEP, "free_steps": 2, "nudged_steps": 1, "spectral": "clip", "gamma": 1.0, "lr_muon": 0.04},
+    ),
+    "backprop-family": _family(
+        "Backpropagation in the shape of the family's presets, with Adam: the baseline of its searches.",
+        _FAMILY_CE,
+        credit="backprop",
+    ),
     "holomorphic": _family(
         "Holomorphic EP: four complex nudges on a circle, logistic states, two hidden layers.",
         _FAMILY_TWO,
@@ -138,18 +162,21 @@ _ALL = {
         homeostasis=0.1,
         activation="logistic",
     ),
-    "sdmep": _family(
-        "SDMEP: EP with a squared error, Dion with error feedback, and spectral clipping.",
-        _FAMILY_MSE,
-        optimizer="dion",
-        lr_dion=0.02,
-        lr_bias=0.001,
-        momentum=0.95,
-        rank_fraction=0.25,
-        error_feedback=1.0,
-        spectral="clip",
-        gamma=1.0,
-        batch=16,
+    "sdmep": replace(
+        _family(
+            "SDMEP: EP with a squared error, Dion with error feedback, and spectral clipping.",
+            _FAMILY_MSE,
+            optimizer="dion",
+            lr_dion=0.02,
+            lr_bias=0.001,
+            momentum=0.95,
+            rank_fraction=0.25,
+            error_feedback=1.0,
+            spectral="clip",
+            gamma=1.0,
+            batch=16,
+        ),
+        by_task={"mnist": _AS_EP, "fashion-mnist": _AS_EP},
     ),
     "sparse": _family(
         "Centred EP with three of ten hidden units active at once.", _FAMILY_CE, keep=0.3, lr_adam=0.003
@@ -190,6 +217,41 @@ _ALL = {
         pool="max",
         free_steps=4,
     ),
+    "conv-small": _family(
+        "Centred EP with 64 filters of 5 x 5 and a maximum pool: an epoch of CIFAR-10 in a minute of one core.",
+        _OPEN_CE,
+        CONV,
+        layers=1,
+        channels1=64,
+        kernel="5",
+        pool="max",
+        lr_adam=0.001,
+        batch=64,
+    ),
+    "conv-recipe": _family(
+        "What published EP networks of four convolutions are, on CIFAR-10: two months of one core.",
+        _OPEN,
+        CONV,
+        output="mse",
+        rule_mse="plain",
+        estimate="centred",
+        layers=4,
+        channels1=128,
+        channels2=256,
+        channels3=512,
+        kernel="3",
+        pool="max",
+        gain=0.5,
+        beta_mse=0.2,
+        free_steps=60,
+        nudged_steps=20,
+        optimizer="sgd",
+        lr_sgd=0.03,
+        momentum=0.9,
+        batch=128,
+        schedule="cosine",
+    ),
+    **{name: _Preset(each.doc, each.values, each.by_task, INCREMENTAL) for name, each in REGIMES.items()},
 }
 
 PRESETS: Mapping[str, str] = MappingProxyType({name: entry.doc for name, entry in _ALL.items()})

@@ -46,17 +46,13 @@ class Backend(Protocol):
     def leaves(self, members: Sequence[Member], arithmetic: ArithmeticName) -> str | None:
         """Return why "auto" leaves these networks, or where none are told any, to another backend, or None."""
 
-    def learner(
-        self,
-        topology: Topology,
-        parameters: Mapping[str, Array],
-        rule: Rule,
-        optimizer: OptimizerSettings,
-        *,
-        batch: int,
-        arithmetic: ArithmeticName,
-    ) -> Learner:
-        """Return a learner of one network."""
+    def learner(self, member: Member, *, arithmetic: ArithmeticName) -> Learner:
+        """Return a learner of this network alone."""
+
+
+def _parts(member: Member) -> tuple[Topology, Mapping[str, Array], Rule, OptimizerSettings]:
+    """What the constructor of every learner begins with."""
+    return member.topology, member.parameters, member.rule, member.optimizer
 
 
 class TakesAll:
@@ -94,20 +90,11 @@ class Triton:
         routes = {route(member, arithmetic) for member in members} - {"persistent", "ragged"}
         return f"torch-cuda serves these networks by the route {min(routes)!r}" if routes else None
 
-    def learner(
-        self,
-        topology: Topology,
-        parameters: Mapping[str, Array],
-        rule: Rule,
-        optimizer: OptimizerSettings,
-        *,
-        batch: int,
-        arithmetic: ArithmeticName,
-    ) -> Learner:
+    def learner(self, member: Member, *, arithmetic: ArithmeticName) -> Learner:
         """Return a learner of one network."""
         from kernels.backends.triton.learner import TritonLearner  # noqa: PLC0415
 
-        return TritonLearner(topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic)
+        return TritonLearner(*_parts(member), batch=member.batch, arithmetic=arithmetic)
 
 
 @dataclass(frozen=True)
@@ -126,16 +113,7 @@ class Kernels(TakesAll):
         """Lacks a learner, whatever the class."""
         return NO_LEARNER
 
-    def learner(
-        self,
-        topology: Topology,  # noqa: ARG002
-        parameters: Mapping[str, Array],  # noqa: ARG002
-        rule: Rule,  # noqa: ARG002
-        optimizer: OptimizerSettings,  # noqa: ARG002
-        *,
-        batch: int,  # noqa: ARG002
-        arithmetic: ArithmeticName,  # noqa: ARG002
-    ) -> Learner:
+    def learner(self, member: Member, *, arithmetic: ArithmeticName) -> Learner:  # noqa: ARG002
         """Raise KernelError: `lack` has refused before."""
         raise KernelError(f"{self.name}: {NO_LEARNER}. Choose 'triton' or 'auto'.")
 
@@ -155,22 +133,13 @@ class TorchCuda(TakesAll):
         """Lacks fp16, which the Triton kernels alone have."""
         return NO_FP16 if arithmetic == "fp16" else None
 
-    def learner(
-        self,
-        topology: Topology,
-        parameters: Mapping[str, Array],
-        rule: Rule,
-        optimizer: OptimizerSettings,
-        *,
-        batch: int,
-        arithmetic: ArithmeticName,
-    ) -> Learner:
+    def learner(self, member: Member, *, arithmetic: ArithmeticName) -> Learner:
         """Return a learner of one network."""
         from kernels.backends.cuda import CudaLearner  # noqa: PLC0415
         from kernels.backends.memory import WithinMemory, device_memory  # noqa: PLC0415
 
         with device_memory("a network"):
-            made = CudaLearner(topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic)
+            made = CudaLearner(*_parts(member), batch=member.batch, arithmetic=arithmetic)
         return WithinMemory(made)
 
 
@@ -189,20 +158,11 @@ class TorchCpu(TakesAll):
         """Lacks fp16, which the Triton kernels alone have."""
         return NO_FP16 if arithmetic == "fp16" else None
 
-    def learner(
-        self,
-        topology: Topology,
-        parameters: Mapping[str, Array],
-        rule: Rule,
-        optimizer: OptimizerSettings,
-        *,
-        batch: int,
-        arithmetic: ArithmeticName,
-    ) -> Learner:
+    def learner(self, member: Member, *, arithmetic: ArithmeticName) -> Learner:
         """Return a learner of one network."""
         from kernels.backends.torch_backend import TorchLearner  # noqa: PLC0415
 
-        return TorchLearner(topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic)
+        return TorchLearner(*_parts(member), batch=member.batch, arithmetic=arithmetic)
 
 
 @dataclass(frozen=True)
@@ -220,20 +180,11 @@ class ReferenceCpu(TakesAll):
         """Lacks exact-1, bf16 and fp16, which the arbiter does not imitate: it is float64 throughout."""
         return None if arithmetic == "fp32" else f"it computes in float64 and has no {arithmetic}"
 
-    def learner(
-        self,
-        topology: Topology,
-        parameters: Mapping[str, Array],
-        rule: Rule,
-        optimizer: OptimizerSettings,
-        *,
-        batch: int,
-        arithmetic: ArithmeticName,  # noqa: ARG002
-    ) -> Learner:
+    def learner(self, member: Member, *, arithmetic: ArithmeticName) -> Learner:  # noqa: ARG002
         """Return a learner of one network."""
         from kernels.backends.reference_learner import ReferenceLearner  # noqa: PLC0415
 
-        return ReferenceLearner(topology, parameters, rule, optimizer, batch=batch)
+        return ReferenceLearner(*_parts(member), batch=member.batch)
 
 
 class Backends:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from kernels.backend import choose_backend
 from kernels.diagnostics import Diagnostics
 from kernels.learner import Array
+from kernels.members import Member
 from kernels.rules import ArithmeticName, OptimizerSettings, Rule
 from kernels.topology import Topology
 
@@ -29,7 +30,7 @@ class EqpropLearner:
         chosen, self.refusals = choose_backend(backend, arithmetic)
         self.backend = chosen.name
         self._learner = chosen.learner(
-            topology, parameters, rule, optimizer, batch=batch, arithmetic=arithmetic
+            Member(topology, parameters, rule, optimizer, batch), arithmetic=arithmetic
         )
         self.step = self._learner.step
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from evaluator.errors import EvaluatorError, TaskError
 from evaluator.tasks import Dataset, TestPermit
-from evaluator.train import fingerprint
 from kernels.growth import seed_bytes
 from kernels.randomness import permutation
 
@@ -50,6 +49,9 @@ class IncrementalData:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 (hex) of all four arrays."""
+        # Here, not above: trainings load torch, which whoever asks for a run must not.
+        from evaluator.train import fingerprint  # noqa: PLC0415
+
         arrays = {name: getattr(self, name) for name in ("train_x", "train_y", "test_x", "test_y")}
         return fingerprint(arrays)
 

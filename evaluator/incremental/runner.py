@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from evaluator.incremental.data import ClassGuard, IncrementalData
 from evaluator.incremental.settings import NeurogenesisSettings, Regime
 from evaluator.incremental.stages import GrowthRound, Lesson, grow_class, learn_class
-from evaluator.train import fingerprint
 from kernels.growth import (
     ReplayStatistics,
     Stack,
@@ -82,6 +81,9 @@ def stack_sha256(stack: Stack) -> str:
     arrays: dict[str, NDArray[np.generic]] = {"sizes": np.asarray(stack.sizes)}
     for k, level in enumerate(stack.levels):
         arrays |= {f"{k}/{name}": value for name, value in vars(level).items()}
+    # Here, not above: trainings load torch, which whoever asks for a run must not.
+    from evaluator.train import fingerprint  # noqa: PLC0415
+
     return fingerprint(arrays)
 
 

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.probes.subject import Network, Samples, check
+from evaluator.probes.subject import Samples, Subject, check
 from kernels.probes.equilibrium import settle_times
 from kernels.probes.intervals import Interval, bootstrap, rank_correlation
 
@@ -50,20 +50,18 @@ class Difficulty(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer
 
 
-def difficulty(network: Network, data: Samples, seed: bytes, settings: DifficultySettings) -> Difficulty:
+def difficulty(network: Subject, data: Samples, seed: bytes, settings: DifficultySettings) -> Difficulty:
     """Settle each sample by the rule's own sweeps until it stands still, and relate sweeps to margins.
 
     Raises EvaluatorError where fewer than 3 samples settle.
     """
     data = data.first(settings.samples)
-    reference = network.reference(data)
-    sweeps, states = settle_times(
-        reference, network.rule.free, tolerance=settings.tolerance, limit=settings.limit
-    )
+    dynamics = network.dynamics(data)
+    sweeps, states = settle_times(dynamics, network.free, tolerance=settings.tolerance, limit=settings.limit)
     done = sweeps > 0
     check(int(done.sum()) >= 3, f"3 samples to settle within {settings.limit} sweeps", int(done.sum()))
     taken = sweeps[done].astype(np.float64)
-    margin = margins(reference.scores(states), reference.y)[done]
+    margin = margins(dynamics.scores(states), dynamics.y)[done]
     correlation = None
     if not math.isnan(rank_correlation(taken, margin)):
         correlation = bootstrap(

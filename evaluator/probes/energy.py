@@ -10,12 +10,11 @@ from collections.abc import Mapping
 import msgspec
 
 from evaluator.cost import step_cost
-from evaluator.probes.subject import Network, Samples, check
-from evaluator.shape import Shape
+from evaluator.probes.subject import Samples, Subject, check
+from evaluator.shape import Edge, Shape, is_plain
 from genome import Value
 from kernels import OptimizerSettings
 from kernels.rules import OptimizerName
-from kernels.topology import Topology
 
 __all__ = ["Counts", "Energy", "EnergySettings", "Range", "energy", "inference_counts", "picojoules"]
 
@@ -78,19 +77,19 @@ def picojoules(counts: Counts) -> Range:
     return Range(low=arithmetic + words * SRAM_PJ_PER_WORD, high=arithmetic + words * DRAM_PJ_PER_WORD)
 
 
-def energy(network: Network, _data: Samples, _seed: bytes, settings: EnergySettings) -> Energy:
+def energy(network: Subject, _data: Samples, _seed: bytes, settings: EnergySettings) -> Energy:
     """Project a training step of `batch` samples and an inference of as many, for one sample; nothing is run."""
-    free = network.rule.free.steps if settings.free_steps is None else settings.free_steps
-    nudged = network.rule.nudged.steps if settings.nudged_steps is None else settings.nudged_steps
+    free = network.free.steps if settings.free_steps is None else settings.free_steps
+    nudged = network.nudged.steps if settings.nudged_steps is None else settings.nudged_steps
     step = step_cost(
         _genes(network, settings),
-        shape(network.topology),
+        network.shape,
         arithmetic="fp32",
         free_steps=free,
         nudged_steps=nudged,
     )
     training = _for_one(Counts(macs=step.macs, bytes=step.bytes), settings.batch)
-    inference = _for_one(inference_counts(network.topology, settings.batch, free), settings.batch)
+    inference = _for_one(inference_counts(network.genes, network.shape, settings.batch, free), settings.batch)
     return Energy(
         training=training,
         training_pj=picojoules(training),
@@ -101,39 +100,55 @@ def energy(network: Network, _data: Samples, _seed: bytes, settings: EnergySetti
     )
 
 
-def shape(topology: Topology) -> Shape:
-    """Return the shape that the cost model counts."""
-    return Shape(
-        sizes=topology.sizes,
-        connections=topology.connections,
-        skips=topology.skips,
-        output=topology.output,
-        states=topology.state_layers,
-    )
-
-
-def _genes(network: Network, settings: EnergySettings) -> Mapping[str, Value]:
-    return {
-        "credit": "ep",
-        "estimate": network.rule.estimate,
+def _genes(network: Subject, settings: EnergySettings) -> Mapping[str, Value]:
+    """What the cost model reads, the settings' own optimizer and batch in place of the genome's."""
+    genes = {
+        **network.genes,
         "optimizer": settings.optimizer,
         "ns_steps": settings.ns_steps,
         "batch": settings.batch,
     }
+    check(
+        settings.optimizer != "dion" or "rank_fraction" in genes,
+        "another optimizer than dion, whose rank only a genome with rank_fraction tells",
+        settings.optimizer,
+    )
+    return genes
 
 
-def inference_counts(topology: Topology, batch: int, free_steps: float) -> Counts:
-    """Count the free phase of a batch as `evaluator.cost` counts that of a training step: the start, then sweeps."""
-    sizes, states = topology.sizes, topology.state_layers
-    products = [(sizes[k], sizes[l], 1.0) for k, l in topology.connections]
-    products += [(sizes[k], sizes[l], 2 * free_steps) for k, l in topology.recurrent]
-    macs = sum(times * batch * m * n for m, n, times in products)
-    moved = sum(times * (batch * m + batch * n + m * n) for m, n, times in products)
-    sweeps = 1 + (free_steps if topology.recurrent else 0)
-    moved += 2 * sweeps * 2 * len(states) * batch * sum(sizes[layer] for layer in states)
-    if topology.has_readout:
-        moved += 2 * 4 * batch * sizes[-1]
+def inference_counts(genes: Mapping[str, Value], shape: Shape, batch: int, free_steps: float) -> Counts:
+    """Count the free phase of a batch as `evaluator.cost` counts that of a training step: the start, then sweeps.
+
+    The engine keeps the drive of the clamped input, the general learner takes every product of a sweep anew.
+    """
+    states = set(shape.states)
+    inner = [edge for edge in shape.connections if edge[0] > 0 and edge[1] in states]
+    products = [(edge, 1.0) for edge in shape.connections]
+    products += [(edge, 2 * free_steps) for edge in inner]
+    if not is_plain(genes):
+        products += [(edge, free_steps) for edge in shape.connections if edge[1] in states and edge[0] == 0]
+        # A maximum pool looks for its winners before anything is sent back to them.
+        again = genes.get("pool") == "max"
+        products += [(edge, free_steps) for edge in inner if again and shape.filtered(edge)]
+    macs, moved = 0.0, 0.0
+    for edge, times in products:
+        rows, m, n = _product(shape, edge, batch)
+        macs += times * rows * m * n
+        moved += times * (rows * m + rows * n + m * n)
+    sweeps = 1 + (free_steps if inner else 0)
+    moved += 2 * sweeps * 2 * len(states) * batch * sum(shape.sizes[layer] for layer in states)
+    if shape.output == "ce":
+        moved += 2 * 4 * batch * shape.sizes[-1]
     return Counts(macs=macs, bytes=FP32_BYTES * moved)
+
+
+def _product(shape: Shape, edge: Edge, batch: int) -> tuple[int, int, int]:
+    """Return rows, inner and outer size of what one connection multiplies; filters meet every place of an image."""
+    n, m = shape.matrix(edge)
+    if not shape.filtered(edge):
+        return batch, m, n
+    _, height, width = shape.maps[edge[0]]
+    return batch * height * width, m, n
 
 
 def _for_one(counts: Counts, batch: int) -> Counts:

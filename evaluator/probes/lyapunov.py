@@ -7,9 +7,9 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from evaluator.probes.subject import Network, Samples, check
+from evaluator.probes.subject import Samples, Subject, check
 from kernels import Relaxation
-from kernels.probes.exponent import exponents, settle_map
+from kernels.probes.exponent import exponents
 from kernels.probes.intervals import Interval, student
 
 __all__ = ["Lyapunov", "LyapunovSettings", "lyapunov"]
@@ -44,19 +44,19 @@ class Lyapunov(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Literal["contracting", "critical", "expanding"]
 
 
-def lyapunov(network: Network, data: Samples, seed: bytes, settings: LyapunovSettings) -> Lyapunov:
+def lyapunov(network: Subject, data: Samples, seed: bytes, settings: LyapunovSettings) -> Lyapunov:
     """Follow each sample's free sweeps from its feed-forward state, with a tangent.
 
     Raises DivergedError where the states themselves run away.
     """
-    relaxation: Relaxation = network.rule.free
+    relaxation: Relaxation = network.free
     if settings.scheme != "rule":
         relaxation = replace(relaxation, scheme=settings.scheme)
     data = data.first(settings.samples)
     found: list[float] = []
     for row in range(len(data.x)):
         one = Samples(data.x[row : row + 1], data.y[row : row + 1])
-        advance, start = settle_map(network.reference(one), relaxation)
+        advance, start = network.settle_map(one, relaxation)
         found += exponents(advance, start, steps=settings.sweeps, warmup=settings.warmup, seed=seed)
     finite = tuple(value for value in found if math.isfinite(value))
     mean = student(np.array(finite)) if len(finite) > 1 else None

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.probes.subject import Network, Samples, check
+from evaluator.probes.subject import Samples, Subject, check
 from kernels.diagnostics import WATCHED_SWEEPS, Verdict, classify
 from kernels.probes.equilibrium import changes
 
@@ -42,7 +42,7 @@ class Oscillation(msgspec.Struct, frozen=True, kw_only=True):
 _WORST: tuple[Verdict, ...] = ("diverged", "oscillating", "unsettled", "converged")
 
 
-def oscillation(network: Network, data: Samples, _seed: bytes, settings: OscillationSettings) -> Oscillation:
+def oscillation(network: Subject, data: Samples, _seed: bytes, settings: OscillationSettings) -> Oscillation:
     """Follow the free phase of each sample by the rule's own sweeps, and name what it does."""
     residuals, states = _follow(network, data.first(settings.samples), settings.sweeps)
     counts: dict[Verdict, int] = dict.fromkeys(_WORST, 0)
@@ -61,15 +61,15 @@ def oscillation(network: Network, data: Samples, _seed: bytes, settings: Oscilla
     )
 
 
-def _follow(network: Network, data: Samples, sweeps: int) -> tuple[Float, Float]:
+def _follow(network: Subject, data: Samples, sweeps: int) -> tuple[Float, Float]:
     """Return residuals (sweeps, n) and states (sweeps + 1, n, units)."""
-    reference = network.reference(data)
-    states = reference.feed_forward()
+    dynamics = network.dynamics(data)
+    states = dynamics.feed_forward()
     series, trajectory = [], [np.concatenate(list(states.values()), axis=1)]
     for step in range(sweeps):
         # A network that runs away overflows on purpose here.
         with np.errstate(over="ignore", invalid="ignore"):
-            new = reference.sweep(states, 0.0, network.rule.free, step)
+            new = dynamics.sweep(states, 0.0, network.free, step)
             series.append(changes(states, new))
         states = new
         trajectory.append(np.concatenate(list(states.values()), axis=1))

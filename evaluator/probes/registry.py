@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -17,23 +17,34 @@ from evaluator.probes.oscillation import Oscillation, OscillationSettings, oscil
 from evaluator.probes.propagation import Propagation, PropagationSettings, propagation
 from evaluator.probes.robustness import Robustness, RobustnessSettings, robustness
 from evaluator.probes.scaling import Scaling, ScalingSettings, scaling
-from evaluator.probes.subject import Network, Samples, check_fit
+from evaluator.probes.subject import Network, Samples, Subject, check_fit
 from evaluator.probes.tolerance import Tolerance, ToleranceSettings, tolerance
+from evaluator.shape import is_plain, rule_name
+from evaluator.tasks import DatasetTask
+from genome import Value
 
-__all__ = ["PROBES", "Probe", "run_probe", "table"]
+__all__ = ["PROBES", "Needs", "Probe", "refusal", "require_one_head", "run_probe", "table"]
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
+Needs = Literal["scores", "sweeps", "equilibrium"]
+
+
 @dataclass(frozen=True)
 class Probe(Generic[Settings]):
-    """A question by name: what it is told, what it answers, and the pure function between."""
+    """A question by name: what it is told, what it answers, and the pure function between.
+
+    `needs` is what a network must have for it: "scores" any has that learns by Equilibrium Propagation or a relative;
+    "sweeps" means a prediction that settles; "equilibrium" the engine's energy, whose adjoint has a closed form.
+    """
 
     name: str
     description: str
     settings: type[Settings]
     result: type[msgspec.Struct]
-    run: Callable[[Network, Samples, bytes, Settings], msgspec.Struct]
+    run: Callable[[Any, Samples, bytes, Settings], msgspec.Struct]
+    needs: Needs = "scores"
 
 
 # Any: each probe has settings of its own, which `run_probe` reads into the type that the probe names.
@@ -60,6 +71,7 @@ PROBES: Mapping[str, AnyProbe] = table(
             AlignmentSettings,
             Alignment,
             alignment,
+            "equilibrium",
         ),
         Probe(
             "difficulty",
@@ -67,6 +79,7 @@ PROBES: Mapping[str, AnyProbe] = table(
             DifficultySettings,
             Difficulty,
             difficulty,
+            "sweeps",
         ),
         Probe(
             "energy",
@@ -81,6 +94,7 @@ PROBES: Mapping[str, AnyProbe] = table(
             LyapunovSettings,
             Lyapunov,
             lyapunov,
+            "sweeps",
         ),
         Probe(
             "oscillation",
@@ -88,6 +102,7 @@ PROBES: Mapping[str, AnyProbe] = table(
             OscillationSettings,
             Oscillation,
             oscillation,
+            "sweeps",
         ),
         Probe(
             "robustness",
@@ -109,6 +124,7 @@ PROBES: Mapping[str, AnyProbe] = table(
             PropagationSettings,
             Propagation,
             propagation,
+            "equilibrium",
         ),
         Probe(
             "tolerance",
@@ -121,19 +137,62 @@ PROBES: Mapping[str, AnyProbe] = table(
 )
 
 
-def run_probe(name: str, network: Network, data: Samples, seed: bytes, **settings: object) -> msgspec.Struct:
-    """Run the probe of that name and return its result, a `PROBES[name].result`.
+def refusal(name: str, values: Mapping[str, Value]) -> str:
+    """Say why the probe `name` cannot follow a genome's network; empty where it can. Builds nothing.
 
-    `seed` is 32 bytes; `settings` are fields of `PROBES[name].settings`. Raises EvaluatorError for a name, a setting
-    or data that do not fit, KernelError or DivergedError where the network cannot be probed so.
+    Raises EvaluatorError for a name that is no probe's.
     """
+    needs = find(name).needs
+    if values.get("credit") != "ep":
+        return (
+            "a probe follows a network that settles, so it expects a genome with credit=ep, got "
+            f"credit={values.get('credit')}. Name another genome."
+        )
+    if needs == "equilibrium" and not is_plain(values):
+        return (
+            f"the probe {name!r} holds a network against the adjoint of its equilibrium, which is known in closed form "
+            "for the engine's alone: a genome of the rule plain on dense layers with clipped states, tied weights of "
+            f"32 bits and no other gene of the family. This one has the rule {rule_name(values)!r}, or other genes. "
+            "Ask robustness, tolerance, lyapunov, oscillation, difficulty or energy of it."
+        )
+    if needs == "sweeps" and rule_name(values) == "predictive-coding":
+        return (
+            f"the probe {name!r} follows the free sweeps before a prediction; predictive coding predicts by one pass "
+            "without any. Ask robustness, tolerance or energy of it."
+        )
+    return ""
+
+
+def require_one_head(task: DatasetTask) -> None:
+    """Raise EvaluatorError for a task of several data sets, whose networks have a readout for each."""
+    if task.heads:
+        raise EvaluatorError(
+            f"a probe follows a network with one readout, task {task.name!r} has {len(task.heads)}. Ask it of one of "
+            "its data sets."
+        )
+
+
+def find(name: str) -> AnyProbe:
+    """Return the probe of that name; raises EvaluatorError that suggests the nearest one."""
     if name not in PROBES:
         close = difflib.get_close_matches(name, PROBES, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(PROBES)}."
         raise EvaluatorError(f"expected the name of a probe, got {name!r}. {hint}")
-    probe = PROBES[name]
+    return PROBES[name]
+
+
+def run_probe(name: str, network: Subject, data: Samples, seed: bytes, **settings: object) -> msgspec.Struct:
+    """Run the probe of that name and return its result, a `PROBES[name].result`.
+
+    `seed` is 32 bytes; `settings` are fields of `PROBES[name].settings`. Raises EvaluatorError for a name, a setting
+    or data that do not fit, or a network that has not what the probe needs, KernelError or DivergedError where the
+    network cannot be probed so.
+    """
+    probe = find(name)
     if len(seed) != 32:
         raise EvaluatorError(f"expected a seed of 32 bytes, got {len(seed)}.")
+    if not isinstance(network, Network) and (why := refusal(name, network.genes)):
+        raise EvaluatorError(why)
     check_fit(network, data)
     try:
         chosen = msgspec.convert(settings, probe.settings)

@@ -5,24 +5,20 @@ Athalye, Carlini & Wagner (2018), section 3.1: an iterated attack beats one step
 chance, a ball that holds everything leaves no accuracy, and the loss rises along its own gradient.
 """
 
-from dataclasses import replace
 from itertools import pairwise
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.probes.subject import Network, Samples, check, hits, one_hot
+from evaluator.probes.subject import Samples, Subject, check, hits
 from kernels.probes.attack import Box, correct, fgsm, loss_curve, pgd, worst_noise
-from kernels.probes.equilibrium import THOROUGH, find_equilibrium
 from kernels.probes.intervals import Interval, share
-from kernels.probes.victims import NetworkVictim, Victim, substitute
+from kernels.probes.victims import Victim, substitute
 
 __all__ = ["Attacked", "Robustness", "RobustnessSettings", "attack", "robustness"]
 
 Float = NDArray[np.float64]
-UNSETTLED = 1e-6
-ATTACK_TOLERANCE = 1e-7
 
 
 class RobustnessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,8 +65,9 @@ class Robustness(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy against radius, and the checks that failed.
 
     `flat` is the share of samples whose gradient is zero to the last bit, `unsettled` that of samples which a further
-    sweep moves by more than 1e-6. `losses` runs along the gradient's sign, in equal distances from 0 to the largest
-    of the epsilons. With `warnings` the accuracies under attack are upper bounds and no proof of robustness.
+    sweep moves by more than 1e-6 (None where the gradient goes through the sweeps themselves). `losses` runs along the
+    gradient's sign, in equal distances from 0 to the largest of the epsilons. With `warnings` the accuracies under
+    attack are upper bounds and no proof of robustness.
     """
 
     samples: int
@@ -79,21 +76,19 @@ class Robustness(msgspec.Struct, frozen=True, kw_only=True):
     large: Interval
     losses: tuple[float, ...]
     flat: float
-    unsettled: float
+    unsettled: float | None
     warnings: tuple[str, ...]
 
 
-def robustness(network: Network, data: Samples, seed: bytes, settings: RobustnessSettings) -> Robustness:
-    """Attack a network as it settles fully, by FGSM, PGD, a linear stand-in and random corners."""
+def robustness(network: Subject, data: Samples, seed: bytes, settings: RobustnessSettings) -> Robustness:
+    """Attack a network by FGSM, PGD, a linear stand-in and random corners.
+
+    One of the engine as it settles fully, by the adjoint of its equilibrium; one of the general learner as it predicts,
+    back through its own sweeps.
+    """
     data = data.first(settings.samples)
-    relaxation = replace(THOROUGH, steps=settings.sweeps)
-    target = one_hot(network, data)
-    found = find_equilibrium(network.topology, network.parameters, data.inputs, target, relaxation)
-    unsettled = float((~(found.residuals <= UNSETTLED)).mean())
-    victim = NetworkVictim(
-        network.topology, network.parameters, sweeps=settings.sweeps, tolerance=ATTACK_TOLERANCE
-    )
-    return attack(victim, data, network.topology.sizes[-1], seed, settings, unsettled=unsettled)
+    unsettled = network.unsettled(data, settings.sweeps)
+    return attack(network.victim(settings.sweeps), data, network.classes, seed, settings, unsettled=unsettled)
 
 
 def attack(
@@ -103,7 +98,7 @@ def attack(
     seed: bytes,
     settings: RobustnessSettings,
     *,
-    unsettled: float = 0.0,
+    unsettled: float | None = None,
 ) -> Robustness:
     """Attack anything that gives scores and gradients on all of `data`; `unsettled` is only reported and judged."""
     x, y = data.inputs, np.eye(classes)[data.y]
@@ -170,7 +165,7 @@ def _warnings(found: Robustness, settings: RobustnessSettings) -> tuple[str, ...
         )
     if found.flat > slack:
         told.append(f"{found.flat:.3f} of the samples have no gradient at all")
-    if found.unsettled > 0:
+    if found.unsettled:
         told.append(
             f"{found.unsettled:.3f} of the samples do not settle, so that their gradients are not exact"
         )

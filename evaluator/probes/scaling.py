@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from evaluator.probes.subject import Network, Samples, check
+from evaluator.probes.subject import Samples, Subject, check
 from kernels.probes.intervals import Interval
 from kernels.probes.power_law import fit_power_law
 
@@ -38,7 +38,7 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
 
 
-def scaling(_network: Network, _data: Samples, seed: bytes, settings: ScalingSettings) -> Scaling:
+def scaling(_network: Subject, _data: Samples, seed: bytes, settings: ScalingSettings) -> Scaling:
     """Fit the points in `settings`; the network and its data are not read."""
     law = fit_power_law(
         np.array(settings.sizes),

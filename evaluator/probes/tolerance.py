@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.probes.subject import Network, Samples, accuracy, check, hits
-from kernels.probes.harm import noisy_states, noisy_weights, without_units
+from evaluator.probes.subject import Samples, Subject, accuracy, check, hits, settled_hits
 from kernels.probes.intervals import Interval, share, student
 
 __all__ = ["Harmed", "Tolerance", "ToleranceSettings", "tolerance"]
@@ -61,24 +60,20 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
     tolerated: dict[str, float | None]
 
 
-def tolerance(network: Network, data: Samples, seed: bytes, settings: ToleranceSettings) -> Tolerance:
+def tolerance(network: Subject, data: Samples, seed: bytes, settings: ToleranceSettings) -> Tolerance:
     """Harm a network that relaxes as its rule says, `draws` times at each level."""
     data = data.first(settings.samples)
     count = len(data.x)
-    unharmed = share(round(accuracy(network, data) * count), count)
+    unharmed = share(settled_hits(network, data), count)
 
     def weights(level: float, draw: bytes) -> float:
-        harmed = noisy_weights(network.parameters, level, draw)
-        return accuracy(Network(network.topology, harmed, network.rule), data)
+        return accuracy(network.noisy(level, draw), data)
 
     def states(level: float, draw: bytes) -> float:
-        reference = network.reference(data)
-        settled = noisy_states(reference, network.rule.free, level, draw)
-        return hits(reference.scores(settled), data.y) / count
+        return hits(network.disturbed(data, level, draw), data.y) / count
 
     def damage(level: float, draw: bytes) -> float:
-        harmed, _ = without_units(network.topology, network.parameters, level, draw)
-        return accuracy(Network(network.topology, harmed, network.rule), data)
+        return accuracy(network.without(level, draw), data)
 
     curves = {
         name: tuple(_harmed(harm, level, seed, settings.draws) for level in levels)

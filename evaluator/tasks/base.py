@@ -9,18 +9,22 @@ import math
 import numbers
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 
 from evaluator.errors import TaskError
-from evaluator.objectives import NETWORK_OBJECTIVES, Objective
+from evaluator.objectives import ACCURACY, NETWORK_OBJECTIVES, Objective
 from genome.spaces import MLP
 
 if TYPE_CHECKING:
-    from evaluator.tasks.dataset import Dataset
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from evaluator.jobs import CurvePoint
+    from evaluator.tasks.dataset import Dataset, TestPermit
     from genome.conditions import Value
     from genome.space import SearchSpace
 
@@ -76,6 +80,8 @@ class Task(ABC):
     default_tier: str
     fingerprint: str = ""
     split_rule: str = ""
+    portable: ClassVar[bool] = True
+    """Whether a stranger can check what is claimed of it; where not, it is searched alone, without a mesh."""
 
     def tier(self, name: str | None = None) -> Tier:
         """Give the tier of that name, or the default one; raises TaskError that suggests the nearest name."""
@@ -98,12 +104,14 @@ class DatasetTask(Task):
 
     kind = "dataset"
     space = MLP
-    objectives = NETWORK_OBJECTIVES
+    objectives: tuple[Objective, ...] = NETWORK_OBJECTIVES
 
     inputs: int
     classes: int
     image: tuple[int, int, int] | None = None
     """Channels, height and width of an input that is one; None where filters make no sense."""
+    heads: tuple[int, ...] = ()
+    """Of a task of several data sets the classes of each, whose labels count on from one to the next; else nothing."""
 
     @abstractmethod
     def read(self, cache: Path | None) -> Dataset:
@@ -114,6 +122,15 @@ class DatasetTask(Task):
 
     def require(self, cache: Path | None = None) -> None:
         """Raise DataError at once if files are missing; does not read them. Without files: nothing to do."""
+
+    def predicted(self, scores: NDArray[np.floating], y: NDArray[np.int64]) -> NDArray[np.int64]:  # noqa: ARG002
+        """Give the classes (n,) that `scores` (n, classes) say; where there are heads, labels `y` (n,) say whose."""
+        found: NDArray[np.int64] = scores.argmax(axis=1)
+        return found
+
+    def accuracies(self, predicted: NDArray[np.int64], y: NDArray[np.int64]) -> dict[str, float]:
+        """Give the objectives that are shares of right answers: here, accuracy."""
+        return {ACCURACY.name: int((predicted == y).sum()) / len(y)}
 
     def load(self, cache: Path | None = None) -> Dataset:
         """Read the data set and hold it to `inputs` and `classes`; raises TaskError where it differs.
@@ -145,7 +162,7 @@ class FunctionTask(Task):
     """
 
     kind = "function"
-    tiers = (Tier(name="full", epochs=1, doc="The whole function."),)
+    tiers: tuple[Tier, ...] = (Tier(name="full", epochs=1, doc="The whole function."),)
     default_tier = "full"
 
     @abstractmethod
@@ -155,12 +172,35 @@ class FunctionTask(Task):
         Equal arguments must give equal results: draw all randomness from `seed`.
         """
 
-    def measure(self, values: Mapping[str, Value], *, seed: int, tier: Tier) -> dict[str, float]:
+    def follow(
+        self,
+        values: Mapping[str, Value],
+        *,
+        seed: int,
+        tier: Tier,
+        permit: TestPermit | None = None,  # noqa: ARG002 - a function has no data
+        on_point: Callable[[CurvePoint, float], None] = lambda _point, _done: None,  # noqa: ARG002 - nor a curve
+    ) -> Mapping[str, float]:
+        """Evaluate, and tell `on_point` on the way of the curve and of the share that is done.
+
+        A task with a test split measures on that where there is a `permit`. Here there is neither: `evaluate` alone.
+        """
+        return self.evaluate(values, seed=seed, tier=tier)
+
+    def measure(
+        self,
+        values: Mapping[str, Value],
+        *,
+        seed: int,
+        tier: Tier,
+        permit: TestPermit | None = None,
+        on_point: Callable[[CurvePoint, float], None] = lambda _point, _done: None,
+    ) -> dict[str, float]:
         """Evaluate, and hold the answer to the objectives: all of them, nothing else, finite numbers.
 
-        Raises TaskError where the answer differs.
+        `permit` and `on_point` as in `follow`. Raises TaskError where the answer differs.
         """
-        answer = self.evaluate(values, seed=seed, tier=tier)
+        answer = self.follow(values, seed=seed, tier=tier, permit=permit, on_point=on_point)
         expected = [objective.name for objective in self.objectives]
         if not isinstance(answer, Mapping) or set(answer) != set(expected):
             got = sorted(map(str, answer)) if isinstance(answer, Mapping) else type(answer).__name__

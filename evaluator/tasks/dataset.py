@@ -88,6 +88,22 @@ class Dataset:
         x = np.concatenate([self.train_x, self.validation_x])
         return x, np.concatenate([self.train_y, self.validation_y])
 
+    def relabelled(self, label: Callable[[Labels], Labels]) -> Dataset:
+        """Give the same rows with the labels that `label` makes of theirs, the test split's too once it is opened."""
+
+        def test() -> Part:
+            # Whoever calls this has shown a permit to the seal of the new one.
+            x, y = self.open_test(TestPermit(reason="report"))
+            return x, label(y)
+
+        return Dataset(
+            train_x=self.train_x,
+            train_y=label(self.train_y),
+            validation_x=self.validation_x,
+            validation_y=label(self.validation_y),
+            test=test,
+        )
+
     def at(self, tier: Tier) -> Dataset:
         """Give the first examples of each split, as many as the tier allows; the test split stays whole.
 

@@ -10,6 +10,7 @@ from evaluator.tasks.data.catalogue import CATALOGUE
 from evaluator.tasks.data.lookup import read_file, require
 from evaluator.tasks.dataset import Dataset
 from evaluator.tasks.idx import parse_idx
+from evaluator.tasks.pixels import scaled
 from evaluator.tasks.splits import SplitRule
 
 __all__ = ["IdxImages"]
@@ -46,10 +47,10 @@ class IdxImages(DatasetTask):
 
         def test() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
             images, labels = self.pair("t10k", cache)
-            return take(images, labels, range(len(labels)))
+            return scaled(images, labels, range(len(labels)))
 
-        train_x, train_y = take(images, labels, rows.train)
-        validation_x, validation_y = take(images, labels, rows.validation)
+        train_x, train_y = scaled(images, labels, rows.train)
+        validation_x, validation_y = scaled(images, labels, rows.validation)
         return Dataset(
             train_x=train_x, train_y=train_y, validation_x=validation_x, validation_y=validation_y, test=test
         )
@@ -59,16 +60,3 @@ class IdxImages(DatasetTask):
         images = parse_idx(read_file(self.name, f"{part}-images-idx3-ubyte", cache))
         labels = parse_idx(read_file(self.name, f"{part}-labels-idx1-ubyte", cache))
         return images.reshape(len(images), -1), labels
-
-
-def take(
-    images: NDArray[np.uint8], labels: NDArray[np.uint8], rows: list[int] | range
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Give the rows' pixels, divided by 255 with one rounding to float32, and their labels."""
-    order = np.asarray(rows, dtype=np.int64)
-    pixels = np.empty((len(order), images.shape[1]), dtype=np.float32)
-    # Block by block: the bytes of a block stay in the processor's cache between the gather and the division.
-    for start in range(0, len(order), 1024):
-        block = slice(start, start + 1024)
-        np.divide(images[order[block]], np.float32(255), out=pixels[block])
-    return pixels, labels[order].astype(np.int64)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernels.errors import KernelError
 
-__all__ = ["ACTIVATIONS", "Activation", "Clip", "Logistic", "Tanh", "make_activation"]
+__all__ = ["ACTIVATIONS", "Activation", "Clip", "Logistic", "Relu", "Tanh", "make_activation"]
 
 
 class Activation(Protocol):
@@ -46,6 +46,25 @@ class Clip:
     def slope(self, s: Tensor) -> Tensor:
         """Return 1 strictly inside the bounds, else 0."""
         return ((s > 0.0) & (s < self.ceiling)).to(s.dtype)
+
+    def potential(self, s: Tensor) -> Tensor:
+        """Return s^2/2."""
+        return 0.5 * s * s
+
+
+@dataclass(frozen=True)
+class Relu:
+    """rho(u) = max(u, 0), G(s) = s^2/2: for networks that settle nowhere, since nothing bounds it."""
+
+    smooth: bool = False
+
+    def apply(self, u: Tensor) -> Tensor:
+        """Return max(u, 0)."""
+        return u.clamp_min(0.0)
+
+    def slope(self, s: Tensor) -> Tensor:
+        """Return 1 above 0, else 0."""
+        return (s > 0.0).to(s.dtype)
 
     def potential(self, s: Tensor) -> Tensor:
         """Return s^2/2."""

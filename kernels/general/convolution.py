@@ -22,8 +22,13 @@ Pool = Literal["avg", "max"]
 class Convolution:
     """A convolution with stride 1 and zero padding, then a 2 x 2 pool.
 
-    `weight` is the matrix (channels above, channels below x kernel x kernel) of the filters. A maximum sends back to
-    where it came from: to the unit of each window that is largest now. `image` is (channels, height, width) below.
+    `weight` is the matrix (channels above, channels below x kernel x kernel) of the filters. A mean of four shifted
+    filters is a filter: with the pool "avg" it is applied at every second place, which takes (k + 1)^2/(4 k^2) of the
+    products. A maximum sends back to where it came from: to the unit of each window that is largest now. `image` is
+    (channels, height, width) below.
+
+    In inference mode, what the clamped input sends is kept until another input comes, or `forget` says that the weight
+    has moved.
     """
 
     source: int
@@ -33,38 +38,67 @@ class Convolution:
     image: tuple[int, int, int]
     kernel: int
     pool: Pool
+    _drive: "_Drive | None" = None
+
+    def forget(self) -> None:
+        """Drop what is kept of the input: the weight is another one now."""
+        self._drive = None
 
     def _low(self, low: Tensor) -> Tensor:
         # The input comes flat.
         return low.reshape(len(low), *self.image)
 
     def _filters(self) -> Tensor:
-        return self.weight.view(len(self.weight), self.image[0], self.kernel, self.kernel)
+        """Return the filters (channels above, channels below, side, side); of a mean, those that it makes."""
+        filters = self.weight.view(len(self.weight), self.image[0], self.kernel, self.kernel)
+        if self.pool == "max":
+            return filters
+        first, *others = (functional.pad(filters, shift) for shift in _SHIFTS)
+        return sum(others, first) * 0.25
 
-    def _convolved(self, low: Tensor) -> Tensor:
-        return functional.conv2d(self._low(low), self._filters(), padding=self.kernel // 2)
+    @property
+    def _stride(self) -> int:
+        return 1 if self.pool == "max" else 2
+
+    def _found(self, low: Tensor) -> "_Drive":
+        """Return what `low` sends up and, of a maximum, where its winners are."""
+        if self._drive is not None and self._drive.low is low:
+            return self._drive
+        sent = functional.conv2d(
+            self._low(low), self._filters(), stride=self._stride, padding=self.kernel // 2
+        )
+        winners = None
+        if self.pool == "max":
+            sent, winners = functional.max_pool2d(sent, 2, return_indices=True)
+        found = _Drive(low, sent, winners)
+        # A learner says when weights move. Others, who may follow gradients or change an input in place, do not.
+        if self.source == 0 and torch.is_inference_mode_enabled():
+            self._drive = found
+        return found
 
     def up(self, low: Tensor) -> Tensor:
         """Return pool(w * low), (batch, channels, height // 2, width // 2)."""
-        convolved = self._convolved(low)
-        return (
-            functional.avg_pool2d(convolved, 2) if self.pool == "avg" else functional.max_pool2d(convolved, 2)
-        )
+        return self._found(low).sent
 
     def _unpooled(self, high: Tensor, low: Tensor) -> Tensor:
-        """Return what `high` means to the convolution's output before the pool."""
+        """Return what `high` means to the convolution's output before the pool; of a mean, `high` itself."""
+        winners = self._found(low).winners if self.pool == "max" else None
+        if winners is None:
+            return high
         height, width = self.image[1:]
-        if self.pool == "avg":
-            spread = high.repeat_interleave(2, -2).repeat_interleave(2, -1) * 0.25
-            return functional.pad(spread, (0, width - spread.shape[-1], 0, height - spread.shape[-2]))
-        _, winners = functional.max_pool2d(self._convolved(low), 2, return_indices=True)
         flat = torch.zeros(*high.shape[:2], height * width, dtype=high.dtype)
         return flat.scatter_(2, winners.flatten(2), high.flatten(2)).view(*high.shape[:2], height, width)
 
     def down(self, high: Tensor, low: Tensor) -> Tensor:
         """Return w *' unpool(high) in the shape of `low`."""
+        # Of an odd side, a pool leaves the last row out.
+        missing = [side % 2 for side in self.image[1:]] if self.pool == "avg" else 0
         back = functional.conv_transpose2d(
-            self._unpooled(high, low), self._filters(), padding=self.kernel // 2
+            self._unpooled(high, low),
+            self._filters(),
+            stride=self._stride,
+            padding=self.kernel // 2,
+            output_padding=missing,
         )
         return back.reshape(low.shape)
 
@@ -76,7 +110,7 @@ class Convolution:
             self._low(low),
             self._filters(),
             None,
-            [1, 1],
+            [self._stride] * 2,
             [self.kernel // 2] * 2,
             [1, 1],
             False,  # noqa: FBT003
@@ -84,7 +118,25 @@ class Convolution:
             1,
             [False, True, False],
         )
-        return cast("Tensor", found).reshape(self.weight.shape)
+        by_filter = cast("Tensor", found)
+        if self.pool == "avg":
+            k = self.kernel
+            parts = [by_filter[..., i : i + k, j : j + k] for i in (0, 1) for j in (0, 1)]
+            by_filter = (parts[0] + parts[1] + parts[2] + parts[3]) * 0.25
+        return by_filter.reshape(self.weight.shape)
+
+
+# By how much the filters under a 2 x 2 mean are shifted: columns before and after, rows before and after.
+_SHIFTS = ((0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0))
+
+
+@dataclass(frozen=True)
+class _Drive:
+    """What states `low` send up, and where the winners of a maximum are."""
+
+    low: Tensor
+    sent: Tensor
+    winners: Tensor | None
 
 
 @dataclass(frozen=True)

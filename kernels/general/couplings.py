@@ -31,6 +31,9 @@ class Coupling(Protocol):
     def product(self, low: Tensor, high: Tensor) -> Tensor:
         """Return d<high, up(low)>/dW, summed over the batch, in the shape of the parameter."""
 
+    def forget(self) -> None:
+        """Drop what is kept of an input: the parameter has moved."""
+
 
 @dataclass
 class Dense:
@@ -59,6 +62,9 @@ class Dense:
         """Return high^T low, without conjugation, on the mask."""
         found = high.mT @ low.flatten(1)
         return found if self.mask is None else found * self.mask
+
+    def forget(self) -> None:
+        """Keep nothing, as ever: a product is as cheap as a look-up of it would be worth."""
 
     def _as(self, weight: Tensor, states: Tensor) -> Tensor:
         masked = weight if self.mask is None else weight * self.mask

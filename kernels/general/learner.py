@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from kernels.arithmetic import Arithmetic
 from kernels.buffers import CHUNK
 from kernels.diagnostics import WATCHED_SWEEPS, Diagnostics, classify
 from kernels.errors import DivergedError, KernelError
-from kernels.general.activations import make_activation
+from kernels.general.activations import Relu, make_activation
+from kernels.general.backward import Backward
 from kernels.general.estimators import (
     Clamped,
     Continual,
@@ -24,12 +25,14 @@ from kernels.general.estimators import (
     added,
 )
 from kernels.general.feedback import Asymmetric, untied
+from kernels.general.heads import HeadedStructure, membership
 from kernels.general.holomorphic import Holomorphic
 from kernels.general.network import Motion, Network, Nudge, States
 from kernels.general.predictive import Predictive
 from kernels.general.quantise import quantised
 from kernels.general.rules import GeneralRule
 from kernels.general.structure import DenseStructure, Structure, feedback_name
+from kernels.general.watch import watch
 from kernels.inputs import class_tensor, input_tensor, one_hot
 from kernels.learner import (
     DIVERGED_HINT,
@@ -51,7 +54,6 @@ from kernels.topology import Topology, bias_name
 __all__ = ["GeneralLearner", "estimator_of"]
 
 BACKEND = "torch-cpu"
-SAMPLED = 8
 GRID = 2**24
 
 
@@ -72,6 +74,8 @@ class Ticks:
 
 def estimator_of(rule: GeneralRule) -> Estimator:
     """Return the estimator that a rule names."""
+    if rule.estimate == "backprop":
+        return Backward()
     if rule.estimate == "predictive-coding":
         return Predictive(rule.nudged)
     if rule.estimate == "holomorphic":
@@ -98,6 +102,18 @@ def shapes_of(structure: Structure, rule: GeneralRule) -> Shapes:
         back = {feedback_name(name): weights[name] for name in structure.untieable}
     biases = {bias_name(layer): (size,) for layer, size in structure.biases.items()}
     return Shapes({**weights, **back, **biases})
+
+
+def check_heads(structure: Structure, rule: GeneralRule) -> None:
+    """Raise KernelError where several heads meet what would mix them, or cannot tell whose sample it sees."""
+    if not isinstance(structure, HeadedStructure):
+        return
+    if rule.estimate in ("holomorphic", "predictive-coding") or rule.feedback != "tied" or rule.sleep:
+        raise KernelError(
+            "several heads on one body learn by the plain nudged estimates, coupled, contrastive-hebbian, continual "
+            f"and backprop, with tied feedback and no sleep; got {rule.estimate!r}, feedback {rule.feedback!r}, sleep "
+            f"{'on' if rule.sleep else 'off'}."
+        )
 
 
 def check_values(shapes: Shapes, values: Mapping[str, Array]) -> None:
@@ -131,6 +147,7 @@ class GeneralLearner:
         if isinstance(structure, Topology):
             structure = DenseStructure(structure)
         rule.check(structure.output)
+        check_heads(structure, rule)
         if not 1 <= batch <= LARGEST_BATCH:
             raise KernelError(f"batch must lie in [1, {LARGEST_BATCH}], got {batch}.")
         if rule.estimate == "continual" and optimizer.name != "sgd":
@@ -142,6 +159,8 @@ class GeneralLearner:
         self._batch, self._seed, self._steps, self._failed_at = batch, seed, 0, 0
         self._estimator = estimator_of(rule)
         self._arithmetic = precision or Arithmetic()
+        heads = structure.heads if isinstance(structure, HeadedStructure) else ()
+        self._heads = membership(heads).to(self._arithmetic.dtype) if heads else None
         shapes = shapes_of(structure, rule)
         check_values(Shapes({n: s for n, s in shapes.parameter_shapes.items() if n[0] != "f"}), parameters)
         values = {**feedback_values(shapes, parameters, seed), **parameters}
@@ -159,7 +178,7 @@ class GeneralLearner:
             self._scale = 1.0
             self._healthy = True
             self._network = self._build()
-            self._requantise()
+            self._weights_moved()
 
     def _build(self) -> Network:
         views = {name: view.value for name, view in self._parameters.views.items()}
@@ -168,18 +187,21 @@ class GeneralLearner:
             name: view if self.rule.weight_bits == 32 or view.dim() == 1 else view.clone()
             for name, view in views.items()
         }
-        structure = self.structure
+        structure, backward = self.structure, self.rule.estimate == "backprop"
         return Network(
             structure.last,
             structure.output,
             structure.couplings(self._met),
             {layer: views[bias_name(layer)] for layer in structure.biases},
-            make_activation(self.rule.activation, ceiling=structure.clip),
+            Relu() if backward else make_activation(self.rule.activation, ceiling=structure.clip),
             self.rule.keep,
             Motion(self.rule.damping, self.rule.momentum),
         )
 
-    def _requantise(self) -> None:
+    def _weights_moved(self) -> None:
+        """Let what is made of the weights follow them: their copies of few bits, and what an input sent."""
+        for coupling in self._network.couplings:
+            coupling.forget()
         for name, met in self._met.items():
             master = self._parameters.views[name].value
             if met is not master:
@@ -202,7 +224,7 @@ class GeneralLearner:
         for cap in self._caps:
             cap.apply()
         self._ticks.count += 1
-        self._requantise()
+        self._weights_moved()
 
     def _followed(self) -> list[str]:
         return list(dict.fromkeys(coupling.name for coupling in untied(self._network)))
@@ -237,6 +259,12 @@ class GeneralLearner:
         one_hot(out, class_tensor(y, (rows,)))
         return out.mT
 
+    def _heard(self, targets: Tensor) -> Network:
+        """Return the network as the samples of a batch meet it: each has the outputs of its label's head."""
+        if self._heads is None:
+            return self._network
+        return replace(self._network, mask=self._heads[targets.argmax(dim=1)])
+
     @torch.inference_mode()
     def step(self, x: Array, y: Array, *, scale: float, sign: int = 1) -> StepReport:
         """Learn from a batch; raises DivergedError once an earlier step was not finite."""
@@ -246,9 +274,8 @@ class GeneralLearner:
         inputs = self._inputs(x)
         check_step(len(inputs), self._batch, scale, [sign])
         self._scale, self._healthy = scale, True
-        learned = self._estimator.learn(
-            self._network, inputs, self._targets(y, len(inputs)), self._update, sign=sign
-        )
+        targets = self._targets(y, len(inputs))
+        learned = self._estimator.learn(self._heard(targets), inputs, targets, self._update, sign=sign)
         self._steps += 1
         if self.rule.sleep is not None and self._steps % self.rule.sleep.every == 0:
             self._sleep()
@@ -277,7 +304,7 @@ class GeneralLearner:
                 self._parameters.views[coupling.name].value.sub_(sleep.rate * self._scale * dreamt)
         for cap in self._caps:
             cap.apply()
-        self._requantise()
+        self._weights_moved()
 
     @torch.inference_mode()
     def predict(self, x: Array) -> Array:
@@ -286,10 +313,26 @@ class GeneralLearner:
         out = torch.empty(len(inputs), self.structure.classes, dtype=self._arithmetic.dtype)
         for start in range(0, len(inputs), CHUNK):
             chunk = inputs[start : start + CHUNK]
-            out[start : start + CHUNK] = self._network.scores(
-                self._estimator.settle(self._network, chunk), chunk
-            )
+            for network, columns in self._askable(len(chunk)):
+                scores = network.scores(self._estimator.settle(network, chunk), chunk)
+                out[start : start + CHUNK, columns] = scores[:, columns]
         return np.asarray(out.numpy())
+
+    def _askable(self, rows: int) -> list[tuple[Network, slice]]:
+        """Return the networks that `rows` samples are shown to, and the scores that are read from each.
+
+        Heads outside the energy are read from one; of heads inside it, each settles without the others.
+        """
+        structure = self.structure
+        if not isinstance(structure, HeadedStructure) or structure.output == "ce":
+            return [(self._network, slice(None))]
+        found, offset = [], 0
+        for classes in structure.heads:
+            mask = torch.zeros(rows, structure.classes, dtype=self._arithmetic.dtype)
+            mask[:, offset : offset + classes] = 1.0
+            found.append((replace(self._network, mask=mask), slice(offset, offset + classes)))
+            offset += classes
+        return found
 
     def parameters(self) -> dict[str, Array]:
         """Return copies of the parameters by name, feedback weights included."""
@@ -306,7 +349,7 @@ class GeneralLearner:
     def load(self, state: Mapping[str, Array]) -> None:
         """Continue from a `state`; raises KernelError for one of another network or rule."""
         self._steps = load_state(self._parameters, self._holders(), state)
-        self._requantise()
+        self._weights_moved()
         self._failed_at = 0
 
     @torch.inference_mode()
@@ -321,18 +364,20 @@ class GeneralLearner:
                 added(total, name, part)
 
         targets = self._targets(y, len(inputs))
-        learned = self._estimator.learn(self._network, inputs, targets, keep, sign=sign)
+        learned = self._estimator.learn(self._heard(targets), inputs, targets, keep, sign=sign)
         return {name: part.numpy().copy() for name, part in total.items()}, learned
 
     @torch.inference_mode()
     def diagnose(self, x: Array, y: Array) -> Diagnostics:
         """Return how the network settles on a batch and how large its weights and gradients are."""
-        inputs, network = self._inputs(x), self._network
+        inputs = self._inputs(x)
         gradient, _ = self.gradient(x, y)
         targets = self._targets(y, len(inputs))
-        settles = self.rule.estimate != "predictive-coding"
-        free_energy, free_residual, free_states = self._watch(
-            network.feed_forward(inputs), inputs, Nudge(), self.rule.free, WATCHED_SWEEPS if settles else 0
+        network = self._heard(targets)
+        settles = self.rule.estimate not in ("predictive-coding", "backprop")
+        start, least = network.feed_forward(inputs), WATCHED_SWEEPS if settles else 0
+        free_energy, free_residual, free_states = watch(
+            network, start, inputs, Nudge(), self.rule.free, least=least
         )
         trajectory = torch.stack(free_states).double().numpy()
         verdict, period = classify(free_residual, trajectory)
@@ -342,9 +387,8 @@ class GeneralLearner:
         nudged_residual: list[float] = []
         if settles and self.rule.estimate not in ("coupled", "contrastive-hebbian"):
             start = self._estimator.settle(network, inputs)
-            nudged_energy, nudged_residual, _ = self._watch(
-                start, inputs, Nudge(targets, self.rule.beta), self.rule.nudged, 0
-            )
+            nudge = Nudge(targets, self.rule.beta)
+            nudged_energy, nudged_residual, _ = watch(network, start, inputs, nudge, self.rule.nudged)
         return Diagnostics(
             free_energy=tuple(free_energy),
             free_residual=tuple(free_residual),
@@ -359,32 +403,6 @@ class GeneralLearner:
             verdict=verdict,
             period=period,
         )
-
-    def _watch(
-        self, states: States, x: Tensor, nudge: Nudge, relaxation: Relaxation, least: int
-    ) -> tuple[list[float], list[float], list[Tensor]]:
-        """Sweep and return mean energies (sweeps + 1), residuals and some of the states (sweeps + 1)."""
-        network = self._network
-
-        def energy() -> float:
-            total = network.energy(states, x)
-            if nudge.y is not None:
-                total = total + nudge.beta * network.cost(states, x, nudge.y)
-            return float(total.double().mean())
-
-        def sample() -> Tensor:
-            return torch.cat([s[:SAMPLED].flatten() for s in states.values()])
-
-        energies, residuals, trajectory = [energy()], [], [sample()]
-        change: States | None = None
-        for step in range(max(relaxation.steps, least)):
-            new = network.sweep(states, x, nudge, relaxation, step, change)
-            change = {layer: new[layer] - states[layer] for layer in new}
-            states = new
-            residuals.append(float(torch.stack([part.abs().amax() for part in change.values()]).amax()))
-            energies.append(energy())
-            trajectory.append(sample())
-        return energies, residuals, trajectory
 
 
 def uniform(seed: bytes, purpose: str, shape: tuple[int, ...]) -> NDArray[np.float64]:

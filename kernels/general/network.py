@@ -18,6 +18,9 @@ __all__ = ["Motion", "Network", "Nudge", "Relaxed", "States"]
 
 States = dict[int, Tensor]
 
+# The logit of a class that is out of the question. Not minus infinity, of which 0 times is no number.
+_NEVER = -1e30
+
 
 @dataclass(frozen=True)
 class Nudge:
@@ -59,7 +62,8 @@ class Network:
 
     With `output` "mse" the last layer is a linear state inside the energy; with "ce" a softmax readout outside it.
     `keep` is the share of the units of a hidden layer that may be active at once: the others are set to 0, sample by
-    sample (top-k sparsity); 1.0 keeps all.
+    sample (top-k sparsity); 1.0 keeps all. `mask` (b, classes) marks the units of the output that each sample of a
+    batch has: the others are 0, have no share in a softmax, and are felt nowhere. None where all have all.
     """
 
     last: int
@@ -69,6 +73,7 @@ class Network:
     activation: Activation
     keep: float = 1.0
     motion: Motion = Motion()
+    mask: Tensor | None = None
 
     @property
     def state_layers(self) -> tuple[int, ...]:
@@ -97,18 +102,28 @@ class Network:
     def prediction(self, states: States, x: Tensor) -> Tensor:
         """Return softmax of the logits, or the output state: what is compared with y."""
         scores = self.scores(states, x)
-        return softmax(scores) if self.output == "ce" else scores
+        return self._shares(scores) if self.output == "ce" else scores
+
+    def _shares(self, logits: Tensor) -> Tensor:
+        """Return the softmax over the units that each sample has."""
+        return softmax(self._own(logits, _NEVER))
+
+    def _own(self, output: Tensor, other: float) -> Tensor:
+        """Return `output` with `other` for the units that a sample does not have."""
+        return output if self.mask is None else output.masked_fill(self.mask == 0, other)
 
     def received(self, states: States, x: Tensor, layer: int, nudge: Nudge) -> Tensor:
         """Return -d(E + beta C - G)/ds_l: what a layer receives, without the cost's pull on an output state."""
         total = self.from_below(states, x, layer)
+        error: Tensor | None = None
         for coupling in self.couplings:
             if coupling.source != layer:
                 continue
             if coupling.target in self.state_layers:
                 total = total + coupling.down(states[coupling.target], states[layer])
             elif nudge.y is not None:
-                error = nudge.y - softmax(self.from_below(states, x, self.last))
+                if error is None:
+                    error = nudge.y - self._shares(self.from_below(states, x, self.last))
                 total = total + coupling.down(nudge.beta * error, states[layer])
         return total
 
@@ -118,6 +133,7 @@ class Network:
             return nudge.held
         received = self.received(states, x, layer, nudge)
         if layer == self.last:
+            received = self._own(received, 0.0)
             return received if nudge.y is None else (received + nudge.beta * nudge.y) / (1.0 + nudge.beta)
         return self.sparse(self.activation.apply(received))
 
@@ -136,7 +152,10 @@ class Network:
         states: States = {}
         for layer in self.state_layers:
             received = self.from_below(states, x, layer)
-            states[layer] = received if layer == self.last else self.sparse(self.activation.apply(received))
+            if layer == self.last:
+                states[layer] = self._own(received, 0.0)
+            else:
+                states[layer] = self.sparse(self.activation.apply(received))
         return states
 
     def sweep(
@@ -191,7 +210,7 @@ class Network:
     def cost(self, states: States, x: Tensor, y: Tensor) -> Tensor:
         """Return C for each sample, (b,): cross-entropy of the readout, or half the squared error."""
         if self.output == "ce":
-            return -(y * torch.log_softmax(self.scores(states, x), dim=1)).sum(1)
+            return -(y * torch.log_softmax(self._own(self.scores(states, x), _NEVER), dim=1)).sum(1)
         return 0.5 * (states[self.last] - y).square().sum(1)
 
 

@@ -112,7 +112,12 @@ class ChainRule:
 
     def gradient(self, network: Network, x: Tensor, y: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """Return the exact gradient of the forward network."""
-        states = self.settle(network, x)
+        return self.pulled_back(network, x, self.settle(network, x), y, weights)
+
+    def pulled_back(
+        self, network: Network, x: Tensor, states: States, y: Tensor, weights: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the gradient at the activities `states` of a forward pass."""
         deltas = {network.last: readout(network, x, states, y, weights)}
         found = into(network, x, states, network.last, deltas[network.last])
         for layer in reversed(range(1, network.last)):

@@ -19,10 +19,11 @@ GeneralEstimate = Literal[
     "contrastive-hebbian",
     "continual",
     "predictive-coding",
+    "backprop",
 ]
 ESTIMATES: tuple[GeneralEstimate, ...] = (
     "centred", "one-sided", "negative", "random-sign", "holomorphic", "coupled", "contrastive-hebbian", "continual",
-    "predictive-coding",
+    "predictive-coding", "backprop",
 )  # fmt: skip
 Feedback = Literal["tied", "fixed", "mirror", "kolen-pollack", "homeostatic"]
 FEEDBACKS: tuple[Feedback, ...] = ("tied", "fixed", "mirror", "kolen-pollack", "homeostatic")
@@ -70,6 +71,9 @@ class GeneralRule:
     rule itself and by `homeostasis` (Laborieux & Zenke 2023). `keep` is the share of a hidden layer's units that may be
     active at once. `damping` and `momentum` shape the way of a state to its goal. `weight_bits` 8 and 2 (ternary) are
     the precision of the weights that states meet; what learns stays float32.
+
+    "backprop" is the baseline, the exact gradient of one forward pass with rectified units (`activation` is not read):
+    nothing of it is local, and of the rest `keep` and `weight_bits` alone have a meaning.
     """
 
     estimate: GeneralEstimate

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from kernels.backends.reference import Reference, States, softmax
 from kernels.errors import DivergedError
 from kernels.learner import Array
+from kernels.probes.dynamics import Dynamics
 from kernels.rules import Relaxation
 from kernels.topology import Topology
 
@@ -83,7 +84,7 @@ def losses(network: Reference, states: States) -> Float:
 
 
 def settle_times(
-    network: Reference, relaxation: Relaxation, *, tolerance: float, limit: int
+    network: Dynamics, relaxation: Relaxation, *, tolerance: float, limit: int
 ) -> tuple[NDArray[np.int64], States]:
     """Return by sample the first sweep that changed no state by more than `tolerance`, and the last states.
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from evaluator.build import build
+from evaluator.curriculum import curriculum_of
 from evaluator.tasks import resolve
 from evaluator.train import Plan, fingerprint, train
 from genome import Choice, Genome, SearchSpace, preset
@@ -41,13 +42,13 @@ CONTEXTS: dict[str, tuple[str, dict[str, Any]]] = {
     "kolen-pollack": ("kolen-pollack", {}),
     "mirror": ("kolen-pollack", {"feedback": "mirror", "feedback_rate": 0.05, "schedule": "cosine"}),
     "homeostatic": ("homeostatic", {"depth": 2}),
-    "sdmep": ("sdmep", {"gamma": 0.3, **STOPPED}),
+    "sdmep": ("sdmep", {"gamma": 0.3, **STOPPED, "curriculum": "hard-first"}),
     "sparse": ("sparse", {"damping": 0.5}),
     "synchronous": ("sparse", {"depth": 3, "skip": "two", "scheme": "synchronous", "step_size": 0.5, **ASLEEP}),
     "linearised": ("sparse", {"estimate": "linearised", "depth": 2}),
-    "backprop": ("sparse", {"credit": "backprop", "depth": 3, "optimizer": "dion"}),
+    "backprop": ("sparse", {"credit": "backprop", "depth": 3, "optimizer": "dion", "curriculum": "easy-first"}),
     "looped": ("looped", {"gamma": 0.3}),
-    "cube": ("cube", {**STOPPED, **ASLEEP}),
+    "cube": ("cube", {**STOPPED, **ASLEEP, "curriculum": "easy-first"}),
     "cube-untied": ("cube", {"feedback": "homeostatic", "settle_momentum": 0.3, **CAPPED}),
     "cube-sgd": ("cube", {"optimizer": "sgd", "scheme": "synchronous"}),
     "cube-muon": ("cube", {"optimizer": "muon", "damping": 0.5}),
@@ -61,8 +62,9 @@ CONTEXTS: dict[str, tuple[str, dict[str, Any]]] = {
     "conv-adamw": ("conv", {"optimizer": "adamw", "rule_ce": "predictive-coding"}),
     "cube-holomorphic": ("cube", {"rule_ce": "holomorphic", "output": "ce"}),
     "conv": ("conv", {**ASLEEP, "layers": 3, "settle_momentum": 0.3}),
+    "conv-four": ("conv", {"layers": 4, "pool": "avg", "gain": 1.0}),
     "conv-mse": ("conv", {"output": "mse", "layers": 2, **CAPPED, **STOPPED}),
-    "conv-shallow": ("conv", {"kernel": "5", "pool": "avg"}),
+    "conv-shallow": ("conv", {"kernel": "5", "pool": "avg", "curriculum": "hard-first"}),
 }  # fmt: skip
 FILL = {
     "activation": "clip", "activation_smooth": "tanh", "clip": 0.9, "gain": 0.5, "beta_ce": 0.5, "beta_mse": 0.2,
@@ -73,6 +75,7 @@ FILL = {
     "lr_dion": 0.02, "lr_bias": 0.003, "momentum": 0.5, "weight_decay": 0.01, "ns_steps": 3, "rank_fraction": 0.5,
     "error_feedback": 0.5, "spectral": "off", "gamma": 0.3, "rule_ce": "plain", "rule_mse": "plain",
     "estimate": "centred", "looped": "off", "depth": 2, "loop_depth": 4, "skip": "none", "kernel": "3", "pool": "max",
+    "curriculum": "none", "pace": 0.9,
 }  # fmt: skip
 
 
@@ -88,14 +91,17 @@ def genome(context: str, **changes: Any) -> Genome:
 
 @functools.cache
 def trajectory(found: Genome) -> str:
+    # A fourth pool leaves nothing of 8 x 8 pixels: there every pixel is taken as four.
+    scale = 2 if dict(found.values).get("layers") == 4 else 1
+    x = X.reshape(-1, 8, 8).repeat(scale, 1).repeat(scale, 2).reshape(len(X), -1)
     learner = build(
         dict(found.values),
-        inputs=64,
+        inputs=x.shape[1],
         classes=10,
         seed=KEY,
         arithmetic="fp32",
         backend="auto",
-        image=(1, 8, 8),
+        image=(1, 8 * scale, 8 * scale),
     )
     plan = Plan(
         examples=len(X),
@@ -104,8 +110,9 @@ def trajectory(found: Genome) -> str:
         key=KEY,
         schedule=str(found["schedule"]),
         checkpoints=1,
+        curriculum=curriculum_of(dict(found.values)),
     )
-    train(learner, X, Y, plan, score=None)
+    train(learner, x, Y, plan, score=None)
     # Forward weights alone: feedback of its own is there whether it is read or not.
     return fingerprint({name: value for name, value in learner.parameters().items() if name[0] != "f"})
 

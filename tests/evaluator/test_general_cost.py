@@ -16,7 +16,9 @@ from genome.spaces import CONV, CUBE, FAMILY, SPACES
 from genome.variation import draw
 
 IMAGE = (1, 8, 8)
-OPEN = [name for name in PRESETS if preset(name).space != "mlp/1"]
+OPEN = [name for name in PRESETS if preset(name).space in ("family/1", "cube/1", "conv/1")]
+# Four pools leave nothing of the digits, and its cost is what it is there to show.
+SMALL = [name for name in OPEN if name != "conv-recipe"]
 # Steps whose products torch counts whole: no decomposition, no cap, no sleep that falls on some steps alone.
 COUNTED = ("sgd", "adam", "adamw")
 
@@ -134,14 +136,14 @@ def test_products_are_those_that_torch_runs(space: Any) -> None:
     assert counted >= 5
 
 
-@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("name", SMALL)
 def test_a_presets_parameters_are_the_bytes_of_its_tensors(name: str) -> None:
     genes = values(name)
     held = sum(part.nbytes for part in learner(genes).parameters().values())
     assert held == cost_of(genes, inputs=64, classes=10, arithmetic="fp32", image=IMAGE).parameter_bytes
 
 
-@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("name", SMALL)
 def test_a_preset_is_allowed_on_the_largest_images(name: str) -> None:
     cost = cost_of(values(name), inputs=784, classes=10, arithmetic="fp32", image=(1, 28, 28))
     assert excess(cost, CostLimits()) is None

@@ -5,12 +5,16 @@ import pytest
 from evaluator.errors import TaskError
 from evaluator.objectives import (
     ACCURACY,
+    INCREMENTAL_OBJECTIVES,
     MEMORY,
     NETWORK_OBJECTIVES,
+    PROBE_OBJECTIVES,
     SPEED,
     Objective,
     directions,
     logarithmic,
+    probes_of,
+    selected,
     unit_point,
 )
 
@@ -59,3 +63,29 @@ def test_directions_and_points_keep_the_order() -> None:
 def test_ends_that_make_no_sense_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(TaskError, match="objective 'x'"):
         Objective(name="x", unit="1", **fields)  # type: ignore[arg-type]
+
+
+def test_objectives_are_chosen_by_name_in_one_order_whatever_the_line_says():
+    assert selected((), NETWORK_OBJECTIVES, network=True) is NETWORK_OBJECTIVES
+    found = selected(("energy", "accuracy", "robustness"), NETWORK_OBJECTIVES, network=True)
+    assert [each.name for each in found] == ["accuracy", "robustness", "energy"]
+    assert probes_of(found) == ("robustness", "energy")
+    assert probes_of(NETWORK_OBJECTIVES) == probes_of(INCREMENTAL_OBJECTIVES) == ()
+
+
+def test_objectives_that_there_are_not_are_refused_with_the_nearest():
+    for names, network, said in (
+        (("robustnes",), True, "'robustness'"),
+        (("speed", "speed"), True, "once"),
+        (("robustness",), False, "got robustness"),
+    ):
+        with pytest.raises(TaskError, match=said):
+            selected(names, NETWORK_OBJECTIVES, network=network)
+
+
+def test_every_objective_is_described_and_spans_an_interval():
+    every = {each.name: each for each in (*NETWORK_OBJECTIVES, *INCREMENTAL_OBJECTIVES, *PROBE_OBJECTIVES)}
+    assert len(every) == 10
+    for each in every.values():
+        assert each.doc.endswith(".")
+        assert (each.normalise(each.best), each.normalise(each.worst)) == (0.0, 1.0)

@@ -58,7 +58,7 @@ def run(found: Genome, arithmetic: Arithmetic = "fp32", **changes: Any) -> tuple
 
 def test_a_plan_cuts_the_steps_into_equal_segments() -> None:
     found = plan(genome())
-    assert (found.steps_per_epoch, found.steps) == (7, 21)
+    assert (found.course.ends, found.steps) == ((7, 14, 21), 21)
     assert found.boundaries == (5, 9, 13, 17, 21)
     assert plan(genome(), checkpoints=100).boundaries == tuple(range(1, 22))
 

@@ -72,7 +72,7 @@ def documents() -> dict[str, str]:
         "births.json": _json(births),
         "mlp-1.json": _json(tables["mlp"]),
         "family-presets.json": _json({name: _held(genome) for name, genome in family.items()}),
-        **{f"{name}-1.json": _json(tables[name]) for name in ("family", "cube", "conv")},
+        **{f"{name}-1.json": _json(tables[name]) for name in ("family", "cube", "conv", "incremental")},
         **{f"lineage.{name}": export(lineage(), name) for name in FORMATS},
     }
 

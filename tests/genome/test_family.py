@@ -29,6 +29,7 @@ def test_the_spaces_have_names_and_the_family_has_every_gene_of_mlp() -> None:
         "family": "family/1",
         "cube": "cube/1",
         "conv": "conv/1",
+        "incremental": "incremental/1",
     }
     assert set(MLP.by_name) < set(FAMILY.by_name)
     for gene in MLP.genes:
@@ -97,6 +98,6 @@ def test_other_structures_leave_out_what_they_cannot_do() -> None:
     assert {"feedback", "points"} <= set(CUBE.by_name)
 
 
-def test_a_backprop_genome_of_the_family_has_none_of_its_genes() -> None:
-    values = FAMILY.repair({"credit": "backprop", "depth": 2})
-    assert set(values) <= set(MLP.by_name)
+def test_a_backprop_genome_of_the_family_has_none_of_its_genes_but_the_curriculum() -> None:
+    values = FAMILY.repair({"credit": "backprop", "depth": 2, "curriculum": "easy-first"})
+    assert set(values) - set(MLP.by_name) == {"curriculum", "pace"}

@@ -14,6 +14,7 @@ NAMES = (
     "family-1.json",
     "cube-1.json",
     "conv-1.json",
+    "incremental-1.json",
     "lineage.csv",
     "lineage.graphml",
     "lineage.newick",

@@ -7,6 +7,7 @@ from genome.spaces import SPACES
 
 FAMILY_PRESETS = {
     "family/1": {
+        "backprop-family",
         "holomorphic",
         "coupled",
         "contrastive-hebbian",
@@ -21,7 +22,8 @@ FAMILY_PRESETS = {
         "looped",
     },
     "cube/1": {"cube"},
-    "conv/1": {"conv"},
+    "conv/1": {"conv", "conv-small", "conv-recipe"},
+    "incremental/1": {"ndl", "cl", "ndl-ir", "cl-ir", "joint"},
 }
 
 
@@ -37,19 +39,27 @@ def test_presets_are_genomes_of_their_space(name: str, task: str | None) -> None
 
 
 def test_presets_differ() -> None:
-    assert len({preset(name).id for name in PRESETS}) == len(PRESETS) == 20
+    assert len({preset(name).id for name in PRESETS}) == len(PRESETS)
 
 
 def test_presets_are_of_the_space_that_has_their_genes() -> None:
     found: dict[str, set[str]] = {}
     for name in PRESETS:
         found.setdefault(preset(name).space, set()).add(name)
-    plain = {"backprop", "backprop-deep", "ep", "smep", "shallow", "deep"}
+    learned = {"ep", "muon", "smep", "shallow", "deep", "deep-capped"}
+    plain = learned | {"backprop", "backprop-deep", "sgd", "adam", "adamw"}
     assert found == {MLP.id: plain, **FAMILY_PRESETS}
 
 
 def test_the_baselines_have_the_shapes_of_what_they_are_held_against() -> None:
-    for baseline, against in (("backprop", "shallow"), ("backprop-deep", "deep")):
+    pairs = (
+        ("backprop", "shallow"),
+        ("backprop-deep", "deep"),
+        ("sgd", "ep"),
+        ("adam", "ep"),
+        ("adamw", "ep"),
+    )
+    for baseline, against in pairs:
         a, b = preset(baseline), preset(against)
         for name in ("depth", "width1", "width2", "skip", "output"):
             assert a.get(name) == b.get(name)
@@ -69,6 +79,17 @@ def test_smep_differs_from_ep_in_optimizer_and_spectral_clipping_only() -> None:
         "spectral",
         "gamma",
     }
+
+
+def test_muon_is_smep_without_the_cap() -> None:
+    muon, smep = dict(preset("muon").values), dict(preset("smep").values)
+    assert {**muon, "spectral": "clip", "gamma": 1.0} == smep
+
+
+def test_deep_capped_is_deep_with_a_cap_and_fewer_sweeps() -> None:
+    deep, capped = dict(preset("deep").values), dict(preset("deep-capped").values)
+    changed = {name for name in {*deep, *capped} if deep.get(name) != capped.get(name)}
+    assert changed == {"spectral", "gamma", "free_steps", "nudged_steps", "lr_muon"}
 
 
 def test_a_task_may_have_numbers_of_its_own() -> None:

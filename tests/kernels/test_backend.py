@@ -15,6 +15,7 @@ from kernels import BackpropLearner, EqpropLearner, KernelError, OptimizerSettin
 from kernels.backend import _HERE, Backend, Backends, backend_table
 from kernels.backends.memory import WithinMemory, device_memory
 from kernels.backends.probe import answer, probe_cupy, probe_torch_cuda, probe_triton
+from kernels.learner import Learner
 from kernels.members import Member
 from kernels.rules import EVERY_ARITHMETIC, ArithmeticName
 from tests.kernels.networks import parameters, rule
@@ -45,7 +46,7 @@ class Fake:
     def leaves(self, members: object, arithmetic: str) -> str | None:
         return self.leaving
 
-    def learner(self, *arguments: object, **options: object):
+    def learner(self, member: Member, *, arithmetic: ArithmeticName) -> Learner:
         raise NotImplementedError
 
 
@@ -245,7 +246,7 @@ class Offered:
     def leaves(self, members: Sequence[Member], arithmetic: ArithmeticName) -> str | None:
         return self.real.leaves(members, arithmetic)
 
-    def learner(self, *arguments: object, **options: object):
+    def learner(self, member: Member, *, arithmetic: ArithmeticName) -> Learner:
         raise NotImplementedError
 
 

@@ -50,6 +50,8 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     presented: int
     accesses: tuple[Access, ...]
     seconds: float
+    # A checkpoint from before it was kept has none; the next class brings it.
+    residual: float = 0.0
 
 
 def write_point(folder: Path, run: str, point: Point) -> Path:
@@ -62,6 +64,7 @@ def write_point(folder: Path, run: str, point: Point) -> Path:
         threshold=state.threshold,
         rounds=state.rounds,
         presented=state.presented,
+        residual=state.residual,
         accesses=point.accesses,
         seconds=point.seconds,
     )
@@ -141,6 +144,7 @@ def _state(head: _Head, arrays: Mapping[str, "NDArray[np.generic]"]) -> Classifi
         accuracy=np.asarray(arrays["accuracy"], dtype=np.float64),
         rounds=head.rounds,
         presented=head.presented,
+        residual=head.residual,
     )
 
 

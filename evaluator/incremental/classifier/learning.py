@@ -39,6 +39,8 @@ class Samples:
 class ClassLesson:
     """A new class to learn and what there is to keep the old ones; counts the samples that training went through.
 
+    `residual` is the largest change of a state in the last free sweep of the batch trained last.
+
     `label` is the class, `numbers` says at which output each class stands; `old` classes are recalled from `memory`,
     which knows the new one too.
     """
@@ -53,6 +55,7 @@ class ClassLesson:
     stream: Stream
     on_round: Callable[[GrowthRound], None]
     presented: int = field(default=0)
+    residual: float = field(default=0.0)
 
     def of(self, x: NDArray[np.float32]) -> Samples:
         """Samples of the new class."""
@@ -62,13 +65,14 @@ class ClassLesson:
         """Let a network learn samples for so many epochs at a share of the rate, in an order drawn by `name`."""
         epochs, scale = how
         self.presented += epochs * len(samples.x)
-        learn(
-            network,
-            samples,
-            (epochs, scale),
-            batch=self.settings.batch,
-            stream=self.stream.child(f"{name}/order"),
-        )
+        if epochs:
+            self.residual = learn(
+                network,
+                samples,
+                (epochs, scale),
+                batch=self.settings.batch,
+                stream=self.stream.child(f"{name}/order"),
+            )
 
     def mixed(self, network: GrowingClassifier, name: str, how: tuple[int, float]) -> None:
         """Let a network learn the new class and, with replay, samples of every old class, drawn anew for each name.
@@ -116,17 +120,23 @@ def first_network(
 
 def learn(
     network: GrowingClassifier, samples: Samples, how: tuple[int, float], *, batch: int, stream: Stream
-) -> None:
-    """Train for (epochs, share of the rate), each epoch in an order of its own; raises kernels.DivergedError."""
+) -> float:
+    """Train for (epochs, share of the rate), each epoch in an order of its own; raises kernels.DivergedError.
+
+    Gives the largest change of a state in the last free sweep of the last batch; 0 where nothing was trained.
+    """
     epochs, scale = how
-    steps = 0
+    steps, residual = 0, 0.0
     for _ in range(epochs):
         order = stream.permutation(len(samples.x))
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             steps += 1
-            if not network.step(samples.x[rows], samples.y[rows], scale=scale).finite:
+            report = network.step(samples.x[rows], samples.y[rows], scale=scale)
+            if not report.finite:
                 raise DivergedError("states or parameters were", steps, DIVERGED_HINT)
+            residual = report.residual
+    return residual
 
 
 def costs(network: GrowingClassifier, samples: Samples) -> NDArray[np.float64]:

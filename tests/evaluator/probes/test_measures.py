@@ -5,13 +5,13 @@ import pytest
 
 from evaluator.cost import step_cost
 from evaluator.probes.alignment import AlignmentSettings, alignment
-from evaluator.probes.energy import Counts, EnergySettings, energy, inference_counts, picojoules, shape
+from evaluator.probes.energy import Counts, EnergySettings, energy, inference_counts, picojoules
 from evaluator.probes.scaling import ScalingSettings, scaling
 from evaluator.probes.subject import Network, Samples, accuracy
 from evaluator.probes.tolerance import ToleranceSettings, tolerance
 from kernels import Relaxation, Rule, Topology, initial_parameters
 from kernels.probes.draws import normal
-from tests.evaluator.probes.networks import FEED_FORWARD, SEED, digits, trained
+from tests.evaluator.probes.networks import DEEP, FEED_FORWARD, SEED, digits, trained
 
 LONG = Relaxation(steps=1000, tolerance=1e-12)
 
@@ -83,9 +83,16 @@ def test_picojoules_of_hand_counts():
     assert (found.low, found.high) == pytest.approx((46 + 100, 46 + 26_000))
 
 
+def bare(topology: Topology) -> Network:
+    """A network of that topology that nobody trained."""
+    rule = FEED_FORWARD if topology.output == "ce" else DEEP
+    return Network(topology, initial_parameters(topology, SEED, 0.5), rule)
+
+
 def test_an_inference_by_hand():
     # 5-8-3, batch 4: two products; 4 passes' worth of two layers... one state layer is read and written twice.
-    counts = inference_counts(Topology((5, 8, 3)), 4, 0)
+    network = bare(Topology((5, 8, 3)))
+    counts = inference_counts(network.genes, network.shape, 4, 0)
     assert counts.macs == 4 * (5 * 8 + 8 * 3)
     products = (4 * 5 + 4 * 8 + 40) + (4 * 8 + 4 * 3 + 24)
     assert counts.bytes == 4 * (products + 2 * 2 * 4 * 8 + 2 * 4 * 4 * 3)
@@ -96,9 +103,10 @@ def test_sweeps_of_an_inference_cost_what_the_cost_model_gives_them(output):
     topology = Topology((6, 5, 4, 3), output=output, skips=((0, 2), (1, 3)))
     genes = {"credit": "ep", "estimate": "centred", "optimizer": "sgd", "batch": 16}
     more, less = (
-        step_cost(genes, shape(topology), arithmetic="fp32", free_steps=n, nudged_steps=2) for n in (6, 4)
+        step_cost(genes, bare(topology).shape, arithmetic="fp32", free_steps=n, nudged_steps=2)
+        for n in (6, 4)
     )
-    ours, fewer = (inference_counts(topology, 16, n) for n in (6, 4))
+    ours, fewer = (inference_counts(genes, bare(topology).shape, 16, n) for n in (6, 4))
     assert ours.macs - fewer.macs == more.macs - less.macs
     assert ours.bytes - fewer.bytes == more.bytes - less.bytes
 

@@ -67,12 +67,14 @@ def test_no_attribute_leads_to_the_test_split():
             continue
         value = getattr(sealed, name)
         assert not (isinstance(value, np.ndarray) and (value == MARK).any()), name
-        if callable(value) and name not in ("at", "train_and_validation"):
+        if callable(value) and name not in ("at", "relabelled", "train_and_validation"):
             with pytest.raises((SealedSplitError, TypeError)):
                 value()
             with pytest.raises(SealedSplitError):
                 value("report")
     repr(sealed), sealed.at(Tier(name="t", epochs=1)), sealed.train_and_validation(), copy.copy(sealed)
+    with pytest.raises(SealedSplitError):
+        sealed.relabelled(lambda y: y).open_test("report")
     dataclasses.fields(sealed)
     assert not opened
 

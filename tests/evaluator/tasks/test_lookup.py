@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_is_named(tiny, own_folder, monkeypatch):
 def test_the_list_tells_found_verified_and_missing_apart(tiny, tmp_path, own_folder, monkeypatch):
     tiny(system_folder=str(tmp_path / "system"))
     # The others are large, and reading them is what a list does.
-    for name in ("digits", "fashion-mnist", "mnist"):
+    for name in ("cifar10", "digits", "fashion-mnist", "mnist"):
         monkeypatch.delitem(CATALOGUE, name)
 
     def row():
@@ -158,6 +158,6 @@ def test_an_unknown_data_set_suggests_the_nearest(name, hint):
 
 def test_sizes_and_checksums_of_the_catalogue_are_well_formed():
     sums = [file.sha256 for known in CATALOGUE.values() for file in known.files]
-    assert len(set(sums)) == len(sums) == 9
+    assert len(set(sums)) == len(sums) == 15
     assert all(len(each) == 64 and set(each) <= set("0123456789abcdef") for each in sums)
     assert CATALOGUE["mnist"].size_bytes == CATALOGUE["fashion-mnist"].size_bytes == 54_950_048

@@ -263,3 +263,31 @@ def test_a_convolution_has_no_feedback_of_its_own() -> None:
     structure = STRUCTURES["avg"]
     with pytest.raises(KernelError, match="needs dense weights"):
         learner(structure, initial_values(structure, SEED, 0.5), rule(feedback="fixed"))
+
+
+def test_what_an_input_sends_is_kept_until_the_weight_moves() -> None:
+    weight = torch.ones(2, 9)
+    coupling = Convolution(0, 1, "w0-1", weight, (1, 4, 4), 3, "max")
+    x = torch.from_numpy(uniform("kept", 3, 16))
+    coupling.weight = weight.double()
+    with torch.inference_mode():
+        first = coupling.up(x)
+        assert coupling.up(x) is first
+        assert torch.equal(coupling.up(x.clone()), first)
+        coupling.weight *= 2.0
+        coupling.forget()
+        assert torch.equal(coupling.up(x), 2.0 * first)
+    # Who is not a learner gets what is so now.
+    coupling.forget()
+    assert coupling.up(x) is not coupling.up(x)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("sides", [(6, 6), (5, 7)])
+def test_a_mean_of_filters_is_a_filter(kernel: int, sides: tuple[int, int]) -> None:
+    weight = torch.from_numpy(uniform("filters", 3, 2 * kernel**2))
+    low = torch.from_numpy(uniform("image", 4, 2, *sides))
+    coupling = Convolution(1, 2, "w1-2", weight, (2, *sides), kernel, "avg")
+    filters = weight.view(3, 2, kernel, kernel)
+    convolved = torch.nn.functional.conv2d(low, filters, padding=kernel // 2)
+    assert torch.allclose(coupling.up(low), torch.nn.functional.avg_pool2d(convolved, 2), atol=1e-12)
