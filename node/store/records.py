@@ -111,7 +111,7 @@ class Reader:
         if len(rows) != 1:
             few = "several genomes start" if rows else "no genome starts"
             raise NotFoundError(
-                f"{few} with {text!r} in {self.path}. `eqmesh front` and `eqmesh lineage show` list ids."
+                f"{few} with {text!r} in {self.path}. `eqmesh front` and `eqmesh lineage stats` list ids."
             )
         return str(rows[0][0])
 
@@ -153,6 +153,16 @@ class Reader:
             "SELECT seq, at, kind, body FROM event WHERE seq > ? ORDER BY seq", (after,)
         )
         return [EventRow(seq=seq, at=at, kind=kind, body=body) for seq, at, kind, body in rows]
+
+    def queued(self, run: int) -> list[str]:
+        """Ids of genomes that the owner queued in a run and that it has not evaluated, in the order of queueing."""
+        rows = self._connection.execute(
+            "SELECT json_extract(body, '$.genome') AS queued FROM event WHERE kind = 'genome.queued'"
+            " AND json_extract(body, '$.run') = ? AND NOT EXISTS (SELECT 1 FROM evaluation"
+            " WHERE run = ? AND purpose IN ('baseline', 'search') AND genome = queued) ORDER BY seq",
+            (run, run),
+        )
+        return list(dict.fromkeys(str(genome) for (genome,) in rows))
 
     def signed(self, *, task: bytes | None = None, kind: str | None = None) -> Iterator[SignedRow]:
         """Records that peers signed, oldest first; of one task (its id, 32 bytes) or of one kind."""

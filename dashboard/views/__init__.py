@@ -1,0 +1,1 @@
+"""The pages: for each a list of routes with thin handlers."""
