@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := eqmesh.py kernels genome evaluator node bootstrap dashboard tests
 
-.PHONY: search test lint types contracts unit live format clean
+.PHONY: search test lint types contracts unit live browser format clean
 
 search: $(VENV)/.installed
 	$(BIN)/eqmesh search
@@ -28,6 +28,10 @@ unit: $(VENV)/.installed-dev
 # The mesh's transport on real sockets of this machine; libp2p needs gcc, python3-dev and libgmp-dev to be built.
 live: $(VENV)/.installed-mesh
 	$(BIN)/pytest tests/live
+
+# The dashboard's pages in Debian's Chromium.
+browser: $(VENV)/.installed-dev
+	$(BIN)/pytest tests/dashboard -m browser
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -11,10 +11,12 @@ import msgspec
 from evaluator.jobs import Failure, Outcome, Result
 from evaluator.objectives import Objective
 from genome import Choice, Gene, Genome, SearchSpace, Value, preset
+from genome.spaces import CONV, CUBE, FAMILY, INCREMENTAL, MLP
 from node.comparison import Interval, interval
 from node.errors import SettingsError
 
 __all__ = [
+    "INCREMENTAL_PLAIN",
     "NETWORK_PLAIN",
     "Ablated",
     "Knockout",
@@ -23,6 +25,7 @@ __all__ = [
     "Verdict",
     "judge",
     "knockouts",
+    "plain_of",
     "plain_value",
     "usual_value",
 ]
@@ -50,19 +53,41 @@ class Plain(msgspec.Struct, frozen=True):
     off: Mapping[str, Value] = MappingProxyType({})
 
 
-def _network_usual() -> dict[str, Value]:
-    # The plainest preset has the last word.
-    return {
-        gene: value
-        for name in ("deep", "shallow", "smep", "ep")
-        for gene, value in dict(preset(name).values).items()
-    }
+def _usual(*names: str) -> Mapping[str, Value]:
+    """The values of presets; the last that has a gene has the last word."""
+    return MappingProxyType(
+        {gene: value for name in names for gene, value in dict(preset(name).values).items()}
+    )
 
 
 NETWORK_PLAIN = Plain(
-    usual=MappingProxyType(_network_usual()),
+    usual=_usual(
+        "conv",
+        "cube",
+        "looped",
+        "holomorphic",
+        "kolen-pollack",
+        "homeostatic",
+        "sdmep",
+        "deep",
+        "shallow",
+        "smep",
+        "ep",
+    ),
     off=MappingProxyType(
         {
+            "rule_ce": "plain",  # plain Equilibrium Propagation, the rule that the others are held against
+            "rule_mse": "plain",
+            "activation": "clip",  # what the space `mlp` has, which knows no other
+            "keep": 1.0,  # every unit may be active
+            "weight_bits": "32",
+            "feedback": "tied",
+            "homeostasis": 0.0,  # brought to the least that the gene has
+            "points": 2,  # two nudges: the centred estimate
+            "damping": 1.0,  # a state goes all the way
+            "settle_momentum": 0.0,
+            "rank_fraction": 1.0,  # an update spans the whole weight
+            "error_feedback": 0.0,  # what an update leaves out is lost
             "momentum": 0.0,  # nothing of the last update is kept
             "gain": 1.0,  # first weights are left as they are drawn
             "step_size": 1.0,  # a synchronous step goes all the way
@@ -70,7 +95,26 @@ NETWORK_PLAIN = Plain(
         }
     ),
 )
-"""Networks: the values of the presets `ep`, `smep`, `shallow` and `deep`, the first that has the gene."""
+"""Networks: the values of the presets `ep`, `smep`, `shallow`, `deep`, `sdmep`, `homeostatic`, `kolen-pollack`,
+`holomorphic`, `looped`, `cube` and `conv`, the first that has the gene."""
+
+INCREMENTAL_PLAIN = Plain(
+    usual=_usual("joint", "cl-ir", "ndl-ir"),
+    off=MappingProxyType(
+        {
+            "gain": 1.0,  # first weights are left as they are drawn
+            "margin": 1.0,  # the threshold is the quantile itself
+            "selectivity": 0.0,  # new units answer to everything
+            "plasticity_rate": 1.0,  # no phase is slower than the others
+            "stability": 0.0,  # brought to the least: no phase of its own
+            "stability_rate": 1.0,
+            "shrinkage": 0.0,  # brought to the least that the gene has
+            "floor": 0.0,
+            "new_from": "data",  # the new class as it is
+        }
+    ),
+)
+"""Class-incremental learning: the values of the presets `ndl-ir`, `cl-ir` and `joint`, the first that has the gene."""
 
 
 class Knockout(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +151,15 @@ class Ablated(msgspec.Struct, frozen=True, kw_only=True):
     cost: Measured | None
     verdict: Verdict
     failures: tuple[Failure, ...]
+
+
+def plain_of(space: SearchSpace) -> Plain:
+    """What is known of a space's genes; nothing of a space whose genes no built-in one has."""
+    names = set(space.by_name)
+    if names <= set(INCREMENTAL.by_name):
+        return INCREMENTAL_PLAIN
+    networks = set().union(*(set(each.by_name) for each in (MLP, FAMILY, CUBE, CONV)))
+    return NETWORK_PLAIN if names & networks else Plain()
 
 
 def plain_value(gene: Gene, plain: Plain) -> Value:

@@ -20,10 +20,15 @@ __all__ = ["Request", "run_batch"]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One evaluation: who, on which seed, measured on which split and why."""
+    """One evaluation: who, on which seed, measured on which split and why.
+
+    `space` is that of this genome (None: the settings'); `telemetry` asks for a look at the network after each epoch.
+    """
 
     genome: Genome
     seed: int
+    space: str | None = None
+    telemetry: bool = False
     split: Literal["validation", "test"] = "validation"
     purpose: Purpose = "rescore"
 
@@ -51,7 +56,7 @@ async def run_batch(
             task=settings.task,
             task_id=task_id(task, tier),
             tier=tier.name,
-            space=settings.space,
+            space=settings.space if request.space is None else request.space,
             genome=request.genome.canonical(),
             genome_id=request.genome.id,
             seed=request.seed,
@@ -59,6 +64,7 @@ async def run_batch(
             backend=backend,
             purpose=request.purpose,
             split=request.split,
+            telemetry=request.telemetry,
             deadline_s=settings.deadline,
             limits=cost_limits(settings),
             calibration=calibration,

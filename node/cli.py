@@ -37,6 +37,14 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "verify": ("verify:verify", "Train a claim's genome again, and see whether the claim holds."),
             "join": ("bootstrap.commands:join", "Join a mesh, and search as a peer of it."),
             "bootstrap": ("bootstrap.commands:bootstrap", "Introduce peers of a mesh to each other."),
+            "top": ("dashboard.commands:top", "Watch a store in the terminal."),
+        },
+    ),
+    "dashboard": (
+        "Look at a store in the browser.",
+        {
+            "serve": ("dashboard.commands:serve", "Show a store in the browser."),
+            "export": ("dashboard.commands:export", "Write a run as one HTML file that opens from disk."),
         },
     ),
     "genome": (
@@ -51,8 +59,10 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "lineage": (
         "Who descends from whom.",
         {
-            "show": ("lineage:show", "Statistics of the ancestry in a store."),
+            "show": ("lineage:show", "One genome's place: parents, children, what its birth changed."),
             "ancestors": ("lineage:ancestors", "The line of one genome back to its founders."),
+            "diff": ("lineage:diff_", "How two genomes are related, and what changed on the way."),
+            "stats": ("lineage:stats", "Statistics of the ancestry in a store."),
             "export": ("lineage:export", "The whole ancestry as CSV, GraphML, Newick, DOT or JSON."),
         },
     ),
@@ -87,6 +97,17 @@ _COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         {
             "run": ("bootstrap.commands:run", "Search as a peer of a mesh."),
             "simulate": ("simulate:simulate", "Run a network of nodes in one process, liars among them."),
+        },
+    ),
+    "control": (
+        "Orders to the search or node that runs on a store.",
+        {
+            "status": ("control:status", "What it is doing."),
+            "pause": ("control:pause", "Begin no further training."),
+            "resume": ("control:resume", "Go on after a pause."),
+            "stop": ("control:stop", "End it, as Ctrl-C does."),
+            "verify": ("control:verify", "Score a genome on one more seed, or check a claim now."),
+            "queue": ("control:queue", "Train the genome of a JSON file next."),
         },
     ),
     "peers": (
@@ -140,8 +161,8 @@ def make_app(named: Sequence[str] = ()) -> App:
         for verb, (target, about) in verbs.items():
             path = [noun, verb] if noun else [verb]
             own = list(named[: len(path)]) == path
-            # By import string, so that no import goes upwards: what a mesh needs lies above this package.
-            module = target if target.startswith("bootstrap.") else f"node.commands.{target}"
+            # By import string, so that no import goes upwards: what a mesh or a page needs lies above this package.
+            module = target if target.startswith(("bootstrap.", "dashboard.")) else f"node.commands.{target}"
             group.command(module, name=verb, help=None if own else about, help_epilogue="")
     return root
 

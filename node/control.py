@@ -1,4 +1,4 @@
-"""A running node's own socket: commands of its owner that change what it does or believes go to it, not to its store.
+"""The socket of a running search or node: its owner's orders go there, not to the store that it alone writes.
 
 The socket lies beside the store and is open to the owner alone. One connection is one order: a line of JSON in, a line
 of JSON out. Whoever may write the store may give orders; nobody else can connect.
@@ -6,21 +6,32 @@ of JSON out. Whoever may write the store may give orders; nobody else can connec
 
 import contextlib
 import errno
-import hashlib
 import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import trio
-from msgspec import Meta
 
 from eqmesh import EqmeshError
 from node.errors import NodeError
 from node.mesh.books import read_ledger
+from node.orders import (
+    LONGEST_PATH,
+    MOST_BYTES,
+    Answer,
+    Ban,
+    Done,
+    Order,
+    Refused,
+    Unban,
+    control_path,
+    decode_answer,
+    decode_order,
+    line_of_order,
+)
 from node.protocol import trust
 from node.protocol.trust import TrustSettings
 from node.store.beliefs import BeliefWriter
@@ -32,6 +43,7 @@ __all__ = [
     "Ban",
     "ControlError",
     "Done",
+    "Obey",
     "Order",
     "Refused",
     "Unban",
@@ -45,56 +57,19 @@ __all__ = [
     "serve",
 ]
 
-_MOST_BYTES = 64 * 1024
 _DEADLINE_S = 10.0
+_ANSWER_S = 1.0
 _AT_ONCE = 8
-# sockaddr_un holds 108 bytes on Linux and 104 elsewhere, the end included.
-_LONGEST_PATH = 100
+
+Obey = Callable[[Order], Awaitable[Answer | None]]
+"""Carries out one order and gives the answer, None for done; an EqmeshError that it raises is the refusal."""
 
 
 class ControlError(NodeError):
     """A node cannot be given orders, or did not do what it was told."""
 
 
-class Ban(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="order", tag="ban"
-):
-    """Do not listen to a peer for so many days."""
-
-    peer: Annotated[str, Meta(max_length=128)]
-    days: Annotated[float, Meta(gt=0, le=36_500)]
-    reason: Annotated[str, Meta(min_length=1, max_length=200)]
-
-
-class Unban(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="order", tag="unban"
-):
-    """Lift the bans of a peer."""
-
-    peer: Annotated[str, Meta(max_length=128)]
-
-
-Order = Ban | Unban
-"""What a node can be told to do; the tag `order` says which."""
-
-
-class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="answer", tag="done"):
-    """It is done, and written."""
-
-
-class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="answer", tag="refused"):
-    """It is not done, and why."""
-
-    why: str
-
-
-Answer = Done | Refused
-
-_orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
-_answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
-
-
-def event_of(order: Order, now: float) -> trust.Banned | trust.Unbanned:
+def event_of(order: Ban | Unban, now: float) -> trust.Banned | trust.Unbanned:
     """What an order about a peer makes the ledger take in at the time `now` (seconds)."""
     match order:
         case Ban():
@@ -111,24 +86,14 @@ def line_of(event: trust.Banned | trust.Unbanned) -> tuple[str, dict[str, object
     return "peer.unbanned", {"peer": event.peer}
 
 
-def control_path(store: Path, state: Path) -> Path:
-    """Where the socket of a store's node lies: beside the store, or in the `state` folder if that name is too long."""
-    store = store.resolve()
-    beside = store.with_name(f"{store.name}.sock")
-    if len(os.fsencode(beside)) <= _LONGEST_PATH:
-        return beside
-    name = hashlib.sha256(os.fsencode(store)).hexdigest()[:16]
-    return state.resolve() / f"{name}.sock"
-
-
 def listen(path: Path) -> socket.socket:
     """A socket at `path` that its owner alone can connect to; one that a dead node left there is replaced.
 
     Call it with the store's lock held: then no other node of this store is alive. Raises ControlError.
     """
-    if len(os.fsencode(path)) > _LONGEST_PATH:
+    if len(os.fsencode(path)) > LONGEST_PATH:
         raise ControlError(
-            f"a socket's path has at most {_LONGEST_PATH} bytes, {path} has more. Choose a shorter EQMESH_STATE_DIR."
+            f"a socket's path has at most {LONGEST_PATH} bytes, {path} has more. Choose a shorter EQMESH_STATE_DIR."
         )
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -164,7 +129,7 @@ def _make_room(path: Path) -> None:
 
 async def serve(
     path: Path,
-    obey: Callable[[Order], Awaitable[None]],
+    obey: Obey,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -187,20 +152,21 @@ async def serve(
         path.unlink(missing_ok=True)
 
 
-async def _take_order(stream: trio.SocketStream, obey: Callable[[Order], Awaitable[None]]) -> None:
+async def _take_order(stream: trio.SocketStream, obey: Obey) -> None:
     # Whoever asked and left, or says nothing, gets no answer; neither is the node's trouble.
     with (
         contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
         trio.move_on_after(_DEADLINE_S),
     ):
         try:
-            await obey(_orders.decode(await _line(stream)))
-            answer: Answer = Done()
+            answer: Answer = await obey(decode_order(await _line(stream))) or Done()
         except msgspec.DecodeError as error:
             answer = Refused(why=f"this node does not know the order: {error}. Use the eqmesh that it runs.")
         except EqmeshError as error:
             answer = Refused(why=str(error))
-        await stream.send_all(msgspec.json.encode(answer) + b"\n")
+        # The order may have been to end: its answer goes out all the same.
+        with trio.move_on_after(_ANSWER_S, shield=True):
+            await stream.send_all(msgspec.json.encode(answer) + b"\n")
 
 
 async def ask(path: Path, order: Order) -> Answer | None:
@@ -216,8 +182,8 @@ async def ask(path: Path, order: Order) -> Answer | None:
             return None
         try:
             async with stream:
-                await stream.send_all(msgspec.json.encode(order) + b"\n")
-                return _answers.decode(await _line(stream))
+                await stream.send_all(line_of_order(order))
+                return decode_answer(await _line(stream))
         except (trio.BrokenResourceError, msgspec.DecodeError) as error:
             raise ControlError(
                 f"the node at {path} gave no answer that this eqmesh knows ({error}). Use the eqmesh that it runs."
@@ -241,7 +207,7 @@ def is_served(path: Path) -> bool:
 
 def _nobody(path: Path, error: OSError) -> None:
     """Pass over what says that no node is at `path`. Raises ControlError for any other reason."""
-    if len(os.fsencode(path)) > _LONGEST_PATH:
+    if len(os.fsencode(path)) > LONGEST_PATH:
         return  # no node could listen there either
     if error.errno not in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTSOCK):
         raise ControlError(
@@ -249,7 +215,7 @@ def _nobody(path: Path, error: OSError) -> None:
         ) from error
 
 
-async def give(order: Order, store: Path, state: Path, *, now: Callable[[], float]) -> bool:
+async def give(order: Ban | Unban, store: Path, state: Path, *, now: Callable[[], float]) -> bool:
     """Have an order about a peer carried out; whether a running node did it. It is written into the store otherwise.
 
     Raises NodeError where it cannot be done.
@@ -272,10 +238,10 @@ async def _line(stream: trio.SocketStream) -> bytes:
     """The bytes up to the first line end, or to the end of the stream. Raises ControlError where they are too many."""
     body = b""
     while b"\n" not in body:
-        part = await stream.receive_some(_MOST_BYTES)
+        part = await stream.receive_some(MOST_BYTES)
         if not part:
             break
         body += part
-        if len(body) > _MOST_BYTES:
-            raise ControlError(f"an order has at most {_MOST_BYTES} bytes. Give a shorter one.")
+        if len(body) > MOST_BYTES:
+            raise ControlError(f"an order has at most {MOST_BYTES} bytes. Give a shorter one.")
     return body.partition(b"\n")[0]

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import trio
 
-from node import control
+from node.control import event_of
 from node.errors import leaves
 from node.logs import Log
 from node.mesh import FolderVault, Judge, Mesh, MeshSettings, Trainings, Workbench
+from node.orders import Answer, Ban, Done, Unban, Verify
 from node.protocol import dht
 from node.protocol.identity import Identity
 from node.protocol.trust import TrustSettings
 from node.schedule import Schedule
 from node.search import Disk
-from node.settings import Settings, identity_path
+from node.settings import Settings
 from node.store.beliefs import BeliefWriter
 from node.store.records import Reader
 from node.store.writer import Writer
@@ -94,11 +95,10 @@ class Membership:
     async def serve(
         self,
         mesh: Mesh,
-        store: Path,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until cancelled, and take orders for the node of this `store`.
+        """Serve until cancelled.
 
         Raises TransportError where the transport cannot start at all.
         """
@@ -107,7 +107,6 @@ class Membership:
 
             async def ready() -> None:
                 nursery.start_soon(self._watch, mesh)
-                nursery.start_soon(self._take_orders, mesh, store)
                 task_status.started()
 
             try:
@@ -137,13 +136,9 @@ class Membership:
 
         await watch(mesh.transport, told, partial(self.log, "transport.contained"))
 
-    async def _take_orders(self, mesh: Mesh, store: Path) -> None:
-        """Do what the owner says at the node's socket; a node without one goes on, and its log says why."""
-
-        async def obey(order: control.Order) -> None:
-            await mesh.sanction(control.event_of(order, self.now()))
-
-        try:
-            await control.serve(control.control_path(store, identity_path().parent), obey)
-        except* control.ControlError as group:
-            self.log("control.failed", why="; ".join(str(error) for error in leaves(group)))
+    async def obey(self, mesh: Mesh, order: Ban | Unban | Verify) -> Answer:
+        """Do what the owner says of peers and their claims. Raises EqmeshError with the reason where it cannot be."""
+        if isinstance(order, Verify):
+            return Done(said=mesh.urge(order.target.lower()))
+        await mesh.sanction(event_of(order, self.now()))
+        return Done()

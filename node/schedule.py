@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
@@ -88,6 +89,7 @@ class Schedule:
         self._barred: frozenset[str] = frozenset()
         # From zero in a resumed run too: if each part of a run keeps to a share, so does the whole.
         self._matings = Matings()
+        self._queue: deque[Proposal] = deque()
         self.exhausted = False
         for done in recorded:
             self._done[done.number] = done
@@ -100,6 +102,27 @@ class Schedule:
     def finished(self) -> int:
         """Evaluations on record."""
         return len(self._done)
+
+    @property
+    def asked(self) -> int:
+        """Numbers that were given out, or are on record."""
+        return self._cursor
+
+    @property
+    def queued(self) -> int:
+        """Proposals that wait to be asked for by order."""
+        return len(self._queue)
+
+    def queue(self, proposal: Proposal) -> None:
+        """Ask for this one before any that the strategy proposes. Raises GenomeError for one that was asked for."""
+        if proposal.genome.id in self._own or any(proposal.genome == other.genome for other in self._queue):
+            raise GenomeError(
+                f"a queued genome must be new to the run, {proposal.genome.id[:12]} was asked for already. Have it "
+                "scored on a fresh seed instead."
+            )
+        self._queue.append(proposal)
+        # A space that the strategy has used up may still hold what an owner asks for.
+        self.exhausted = False
 
     def record(self, done: Done) -> None:
         """Take in one finished evaluation."""
@@ -142,12 +165,20 @@ class Schedule:
                 continue
             if number < len(self._baselines):
                 return Ask(number=number, proposal=self._baselines[number], baseline=True)
-            ask = self._ask(number)
+            ask = self._ordered(number) or self._ask(number)
             if ask is not None:
                 return ask
             self._cursor -= 1
             self.exhausted = True
         return None
+
+    def _ordered(self, number: int) -> Ask | None:
+        if not self._queue:
+            return None
+        proposal = self._queue.popleft()
+        self._own.add(proposal.genome.id)
+        self._strategy.expect([proposal])
+        return Ask(number=number, proposal=proposal, baseline=False)
 
     def _ask(self, number: int) -> Ask | None:
         rng = ask_rng(self._run_seed, number)

@@ -2,16 +2,16 @@
 
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 import trio
 
 from evaluator.jobs import Calibration, CostLimits, Failure, Job, Outcome, Progress, Result
-from evaluator.objectives import Objective
+from evaluator.objectives import Objective, probes_of
 from evaluator.pool import Pool
 from genome import Birth, Genome
 from node.errors import SearchError
@@ -28,6 +28,7 @@ __all__ = [
     "Observer",
     "SearchLoop",
     "SearchState",
+    "Stage",
     "threaded_disk",
 ]
 
@@ -81,6 +82,9 @@ class Alone:
     ) -> None:
         """Nothing is made of it."""
 
+
+Stage = Literal["running", "scoring", "serving"]
+"""What a loop does: ask and train, score its winners on fresh seeds, or nothing more while its node goes on."""
 
 Disk = Callable[[Callable[[], None]], Awaitable[None]]
 """Runs what waits for the disk; one after the other, for all who write to one store."""
@@ -164,34 +168,51 @@ class SearchLoop:
         self._keep_weights = keep_weights
         self._disk = disk
         self._companion = companion
+        self.stage: Stage = "running"
+        self.paused = False
+        self.training = 0
+        self._wake = trio.Event()
+        self._scoring: set[tuple[str, int]] = set()
+
+    def hold(self, *, on: bool) -> None:
+        """Begin no further evaluation, or go on. What is under way goes on, and the record is the same either way."""
+        self.paused = on
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Have the loop look again at what it may ask for."""
+        self._wake.set()
+        self._wake = trio.Event()
 
     async def run(self, *, ask_until: float = math.inf) -> None:
-        """Ask until the run's limit, the strategy's end or the trio time `ask_until`; then wait for all."""
+        """Ask until the run's limit, the strategy's end or the trio time `ask_until`; then wait for all.
+
+        While it is held it asks for nothing, but at `ask_until` it ends all the same.
+        """
         in_flight = 0
         at_a_time = self._state.asks or self._state.workers
-        finished = trio.Event()
 
         async def evaluate(ask: Ask) -> None:
-            nonlocal in_flight, finished
+            nonlocal in_flight
             genome = ask.proposal.genome
             purpose = "baseline" if ask.baseline else "search"
             result = await self._evaluate(genome, number=ask.number, replicate=0)
             await self._record(ask.number, purpose, genome, ask, result)
             in_flight -= 1
-            finished.set()
+            self.nudge()
 
         async with trio.open_nursery() as nursery:
             while True:
-                while in_flight < at_a_time and trio.current_time() < ask_until:
+                while not self.paused and in_flight < at_a_time and trio.current_time() < ask_until:
                     ask = self._schedule.next(self._state.limit)
                     if ask is None:
                         break
                     in_flight += 1
                     nursery.start_soon(evaluate, ask)
-                if in_flight == 0:
+                if in_flight == 0 and (not self.paused or trio.current_time() >= ask_until):
                     break
-                await finished.wait()
-                finished = trio.Event()
+                with trio.move_on_at(math.inf if in_flight else ask_until):
+                    await self._wake.wait()
         await self._on_disk(self._drop_weights)
         if self._schedule.exhausted:
             self._state.exhausted = True
@@ -206,6 +227,7 @@ class SearchLoop:
         recorded genome by genome, seed by seed. A seed on which a worker ended, or the task's own code raised, is made
         up for by another one, but only when the search is run again: what broke it may be mended by then.
         """
+        self.stage = "scoring"
         found = standings(row for row in self._state.rows if row.purpose != "rescore")
         winners = front_of(found, self._state.objectives)
         chosen = [*winners, *(standing for standing in found if standing.baseline)]
@@ -216,8 +238,9 @@ class SearchLoop:
         waiting = [
             (replicate, self._state.genomes[genome])
             for genome, rows in tried.items()
-            for replicate in _missing(rows, replicates)
+            for replicate in _missing(rows, replicates, self._taken(genome))
         ]
+        self._scoring |= {(genome.id, replicate) for replicate, genome in waiting}
         results: dict[int, Result] = {}
         recorded, turn = 0, trio.Lock()
 
@@ -228,6 +251,8 @@ class SearchLoop:
         async def score(position: int) -> None:
             nonlocal recorded
             replicate, genome = waiting[position]
+            while self.paused:
+                await self._wake.wait()
             results[position] = await self._evaluate(genome, number=replicate, replicate=replicate)
             async with turn:
                 while recorded in results:
@@ -244,7 +269,20 @@ class SearchLoop:
                 await record(position)
         await self._on_disk(self._drop_weights)
 
+    async def score_once_more(self, genome: Genome) -> None:
+        """Score one genome of the run on the next fresh seed, by order of the owner."""
+        rows = [row for row in self._state.rows if row.purpose == "rescore" and row.genome == genome.id]
+        (replicate,) = _missing(rows, 1 + _settled(rows), self._taken(genome.id))
+        self._scoring.add((genome.id, replicate))
+        result = await self._evaluate(genome, number=replicate, replicate=replicate)
+        await self._record(replicate, "rescore", genome, None, result)
+
+    def _taken(self, genome: str) -> set[int]:
+        """Numbers of the fresh seeds that were given out for a genome since this loop began."""
+        return {replicate for name, replicate in self._scoring if name == genome}
+
     async def _evaluate(self, genome: Genome, *, number: int, replicate: int) -> Result:
+        self.training += 1
         spec = self._state.spec
         self._state.genomes[genome.id] = genome
         job = Job(
@@ -264,6 +302,7 @@ class SearchLoop:
             limits=self._limits,
             calibration=self._calibration,
             spool=str(self._spool),
+            probes=probes_of(spec.objectives),
         )
         result = await self._pool.run(
             job, on_progress=partial(self._observer.progressed, self._state, genome)
@@ -287,6 +326,7 @@ class SearchLoop:
             if ask is not None:
                 self._schedule.record(done_of(row, ask))
             await self._on_disk(partial(self._keep_or_drop, result))
+        self.training -= 1
         self._observer.recorded(self._state, row)
         if purpose == "search":
             await self._companion.recorded(
@@ -324,12 +364,16 @@ class SearchLoop:
         return results[0]
 
 
-def _missing(rows: Sequence[EvaluationRow], replicates: int) -> list[int]:
-    """Numbers of the fresh seeds on which a genome is still to be scored."""
-    used = {row.ask for row in rows}
-    settled = sum(row.failure is None or row.failure in _FINAL for row in rows)
+def _missing(rows: Sequence[EvaluationRow], replicates: int, taken: Collection[int]) -> list[int]:
+    """Numbers of the fresh seeds on which a genome is still to be scored; `taken` are those under way."""
+    used = {row.ask for row in rows} | set(taken)
     free = (number for number in itertools.count(1) if number not in used)
-    return list(itertools.islice(free, max(0, replicates - settled)))
+    return list(itertools.islice(free, max(0, replicates - _settled(rows))))
+
+
+def _settled(rows: Sequence[EvaluationRow]) -> int:
+    """On how many fresh seeds a genome has a score, or a failure that would come again."""
+    return sum(row.failure is None or row.failure in _FINAL for row in rows)
 
 
 def done_of(row: EvaluationRow, ask: Ask) -> Done:

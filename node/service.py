@@ -1,8 +1,10 @@
 """The composition root: opens store, pool, calibration and strategy in one place, and closes them in order."""
 
+import hashlib
 import math
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -12,11 +14,12 @@ import trio
 
 from evaluator import calibration
 from evaluator.jobs import Calibration, CostLimits
-from evaluator.objectives import directions, logarithmic
+from evaluator.objectives import Objective, directions, logarithmic, probes_of, selected
 from evaluator.pool import Pool, PoolSettings, open_pool
 from evaluator.spaces import class_admits, resolve_space
 from evaluator.tasks import DatasetTask, Task, resolve, task_id
 from genome import GenomeError, Proposal, SearchSpace, make_strategy, preset, preset_birth
+from genome.spaces import MLP, SPACES
 from node.errors import SettingsError
 from node.membership import Membership
 from node.mesh import Judge, Mesh
@@ -24,14 +27,49 @@ from node.output import say
 from node.schedule import Done, Schedule
 from node.search import Alone, Observer, SearchLoop, SearchState, threaded_disk
 from node.settings import Settings, calibration_path
+from node.steering import Steering, still_queued
 from node.store.records import Reader
 from node.store.rows import RunSpec
 from node.store.writer import Writer
 
-__all__ = ["cost_limits", "judge_of", "run_search", "stored_calibration", "wall_clock", "worker_count"]
+__all__ = [
+    "cost_limits",
+    "judge_of",
+    "run_search",
+    "starting_presets",
+    "stored_calibration",
+    "wall_clock",
+    "worker_count",
+]
 
-BASELINES = ("backprop",)
 SEEDS = ("shallow", "ep", "smep", "deep")
+# By space: presets that a run starts from, and those that it only compares itself with. Neither cubes nor filters can
+# learn by backpropagation here. Recipes that take hours stay for those who ask for them.
+_SEEDS: Mapping[str, tuple[str, ...]] = {
+    "mlp": SEEDS,
+    "family": (
+        "sdmep",
+        "holomorphic",
+        "continual",
+        "coupled",
+        "contrastive-hebbian",
+        "predictive-coding",
+        "feedback-alignment",
+        "kolen-pollack",
+        "homeostatic",
+        "sparse",
+        "ternary",
+        "looped",
+    ),
+    "cube": ("cube",),
+    "conv": ("conv",),
+    "incremental": ("ndl-ir", "cl-ir", "ndl", "cl"),
+}
+_BASELINES: Mapping[str, tuple[str, ...]] = {
+    "mlp": ("backprop",),
+    "family": ("backprop-family",),
+    "incremental": ("joint",),
+}
 
 
 async def run_search(
@@ -45,10 +83,14 @@ async def run_search(
     """
     task = resolve(settings.task)
     if isinstance(task, DatasetTask):
+        _require_trainable(task, settings)
         task.require()
     space = resolve_space(settings.space, task)
+    objectives = _objectives(settings, task)
+    if membership is not None:
+        _require_claimable(task, objectives)
     make_strategy(
-        settings.strategy, space, directions(task.objectives), population=settings.population
+        settings.strategy, space, directions(objectives), population=settings.population
     )  # refuses an unknown name
     workers = worker_count(settings)
     pool_settings = PoolSettings(
@@ -63,7 +105,16 @@ async def run_search(
         disk = threaded_disk()
         async with open_pool(pool_settings) as pool:
             await _require_backend(pool, settings.backend)
-            run, spec = writer.begin_run(_spec(settings, task, space, workers, _imported(writer, space)))
+            run, spec = writer.begin_run(
+                _spec(
+                    settings,
+                    task,
+                    space,
+                    workers,
+                    _imported(writer, space),
+                    starting_presets(membership.identity.peer if membership else None, space),
+                )
+            )
             state = SearchState(
                 run=run,
                 spec=spec,
@@ -95,7 +146,7 @@ async def run_search(
                             schedule=schedule,
                         )
                         _remember(mesh, state, reader)
-                        await nursery.start(membership.serve, mesh, writer.path)
+                        await nursery.start(membership.serve, mesh)
                     loop = SearchLoop(
                         writer=writer,
                         pool=pool,
@@ -111,12 +162,25 @@ async def run_search(
                         disk=disk,
                         companion=mesh or Alone(),
                     )
+                    steering = Steering(
+                        writer=writer,
+                        disk=disk,
+                        space=space,
+                        state=state,
+                        schedule=schedule,
+                        loop=loop,
+                        stop=scope.cancel,
+                        mesh_orders=partial(membership.obey, mesh) if membership and mesh else None,
+                    )
+                    await nursery.start(steering.serve)
                     until = trio.current_time() + 60 * settings.minutes if settings.minutes else math.inf
                     await loop.run(ask_until=until)
                     if settings.rescore:
                         await loop.rescore(settings.rescore)
                     if mesh is not None:
+                        loop.stage = "serving"
                         await trio.sleep_until(until)
+                    await steering.finish()
                     nursery.cancel_scope.cancel()
         writer.event("run.stopped" if state.stopped else "run.finished", {"run": run, "why": state.stopped})
     return state
@@ -197,9 +261,71 @@ async def _stop_on_signal(scope: trio.CancelScope, state: SearchState) -> None:
             scope.cancel()
 
 
-def _spec(settings: Settings, task: Task, space: SearchSpace, workers: int, imported: list[str]) -> RunSpec:
+def starting_presets(peer: str | None, space: SearchSpace = MLP) -> tuple[str, ...]:
+    """The presets that a run starts from: none but in a built-in space. Nodes of a mesh have orders of their own.
+
+    Else newcomers would all train the same network first, and have nothing to tell each other. None: no mesh.
+    """
+    seeds = _of_space(_SEEDS, space)
+    if peer is None:
+        return seeds
+    return tuple(
+        sorted(seeds, key=lambda name: hashlib.sha256(f"eqmesh/start/1\n{peer}\n{name}\n".encode()).digest())
+    )
+
+
+def _of_space(table: Mapping[str, tuple[str, ...]], space: SearchSpace) -> tuple[str, ...]:
+    """What a table has for a built-in space; nothing for another, also for one that has the name of a built-in one."""
+    return table.get(space.name, ()) if SPACES.get(space.name) == space else ()
+
+
+def _objectives(settings: Settings, task: Task) -> tuple[Objective, ...]:
+    """What the run makes large or small: the task's own objectives, unless others are named."""
+    return selected(settings.objectives, task.objectives, network=isinstance(task, DatasetTask))
+
+
+def _require_trainable(task: DatasetTask, settings: Settings) -> None:
+    """Raise SettingsError where not one network of the task could be trained as the settings say."""
+    if task.heads and (settings.arithmetic != "fp32" or settings.backend not in ("auto", "torch-cpu")):
+        raise SettingsError(
+            f"task {task.name!r} has several heads, which are trained in fp32 on torch-cpu alone, got "
+            f"{settings.arithmetic} on {settings.backend!r}. Choose those, or search its parts one by one."
+        )
+
+
+def _require_claimable(task: Task, objectives: tuple[Objective, ...]) -> None:
+    """Raise SettingsError where what a run finds could not be checked by a stranger."""
+    if not task.portable:
+        raise SettingsError(
+            f"a node of the mesh needs a task whose results any peer can check, but task {task.name!r} trains in "
+            "float32, which differs between machines, and leaves no weights behind. Search it alone, with `eqmesh "
+            "search`."
+        )
+    if isinstance(task, DatasetTask) and task.heads:
+        raise SettingsError(
+            f"a node of the mesh claims one accuracy of one head, but task {task.name!r} has {len(task.heads)}. Search "
+            "it alone, with `eqmesh search`."
+        )
+    if objectives != task.objectives:
+        raise SettingsError(
+            "a node of the mesh ranks by what any peer can check, accuracy run again, speed and memory reckoned: it "
+            f"expects the objectives {', '.join(each.name for each in task.objectives)}, got "
+            f"{', '.join(each.name for each in objectives)}. Leave the setting objectives empty, or search alone with "
+            "`eqmesh search`."
+        )
+
+
+def _spec(
+    settings: Settings,
+    task: Task,
+    space: SearchSpace,
+    workers: int,
+    imported: list[str],
+    starts: tuple[str, ...],
+) -> RunSpec:
     tier = task.tier(settings.tier or None)
     network = isinstance(task, DatasetTask)
+    objectives = _objectives(settings, task)
     return RunSpec(
         seed=settings.seed,
         task=settings.task,
@@ -209,16 +335,17 @@ def _spec(settings: Settings, task: Task, space: SearchSpace, workers: int, impo
         space_source=settings.space,
         strategy=settings.strategy,
         arithmetic=settings.arithmetic if network else "task",
-        objectives=task.objectives,
+        objectives=objectives,
         limits=cost_limits(settings),
         # One worker sees every record before it asks: its run is reproducible without a look-behind.
         look_behind=workers if settings.reproducible else None,
         baselines=tuple(
             name
-            for name in BASELINES
-            if network and not settings.space and class_admits(settings.arithmetic, preset(name))
+            for name in _of_space(_BASELINES, space)
+            # A probe follows a network that settles, which a network of backpropagation does not.
+            if class_admits(settings.arithmetic, preset(name)) and not probes_of(objectives)
         ),
-        seeds=(*(SEEDS if network and not settings.space else ()), *imported),
+        seeds=(*starts, *imported),
         population=settings.population,
     )
 
@@ -267,23 +394,26 @@ def _schedule(writer: Writer, space: SearchSpace, state: SearchState) -> Schedul
             else _preset(name, spec.task)
             for name in spec.seeds
         ]
-    task = resolve(spec.task)
+        waiting = still_queued(reader, state.run, space)
     strategy = make_strategy(
         spec.strategy,
         space,
-        directions(task.objectives),
+        directions(spec.objectives),
         seeds=seeds,
         population=spec.population,
-        logarithmic=logarithmic(task.objectives),
+        logarithmic=logarithmic(spec.objectives),
         admits=partial(class_admits, spec.arithmetic),
     )
-    return Schedule(
+    schedule = Schedule(
         strategy,
         run_seed=spec.seed,
         baselines=[_preset(name, spec.task) for name in spec.baselines],
         look_behind=spec.look_behind,
         recorded=done,
     )
+    for proposal in waiting:
+        schedule.queue(proposal)
+    return schedule
 
 
 def _preset(name: str, task: str) -> Proposal:

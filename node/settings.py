@@ -25,7 +25,7 @@ _ELSEWHERE = frozenset({"EQMESH_DATA_DIR", "EQMESH_DATA_OFFLINE", "EQMESH_STATE_
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a search or a node does. Every field is a flag, an EQMESH_ variable and a key of eqmesh.toml.
 
-    A list in a variable is separated by commas or spaces.
+    A list in a variable, or of a flag that is given once, is separated by commas or spaces.
     """
 
     store: Annotated[str, Meta(description="file that holds the record")] = "eqmesh.db"
@@ -37,6 +37,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="space to search: mlp, family, cube, conv or my.module:SPACE; empty for the task's own"
         ),
     ] = ""
+    objectives: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="objectives of a search: the task's own by name, and of networks robustness, noise, damage, "
+            "lyapunov and energy; empty for the task's own"
+        ),
+    ] = ()
     strategy: Annotated[str, Meta(description="strategy: nsga2, random or map_elites")] = "nsga2"
     evaluations: Annotated[
         int, Meta(description="evaluations of the whole run, baselines included", ge=1)
@@ -164,7 +171,7 @@ def _convert(name: str, value: Any, origin: str, *, strict: bool) -> Any:  # Any
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(fields)}."
         raise SettingsError(f"{origin} sets {name!r}, which is no setting; {hint}")
     kind = _describe(fields[name].type)[1]
-    if not strict and isinstance(value, str) and get_origin(kind) is tuple:
+    if origin != FILE_NAME and isinstance(value, str) and get_origin(kind) is tuple:
         value = value.replace(",", " ").split()
     if not strict and isinstance(value, str) and kind is bool:
         value = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(

@@ -31,6 +31,8 @@ def number(value: float, objective: Objective | None = None) -> str:
 def summary(genome: Genome) -> str:
     """One line on what a genome is: rule, layers, output, optimizer; for other spaces its values."""
     values = dict(genome.values)
+    if "course" in values:
+        return _course(values)
     layers = _layers(values)
     if layers is None or not values.keys() >= _NETWORK_GENES:
         return " ".join(f"{name}={value}" for name, value in list(values.items())[:6])
@@ -38,6 +40,16 @@ def summary(genome: Genome) -> str:
     name = str(values.get("optimizer", "sgd"))
     rate = values.get("lr_adam" if name in ("adam", "adamw") else f"lr_{name}", math.nan)
     return f"{_rule(values)} {layers} {values['output']} {name} {rate:g} b{values['batch']}"
+
+
+def _course(values: Mapping[str, Value]) -> str:
+    """How classes are learned one after another: the regime, the layers, and what may be added to the first."""
+    grows, replays = values.get("growth") == "on", values.get("replay") == "on"
+    regime = ("ndl" if grows else "cl") + ("-ir" if replays else "")
+    layers = str(_layers(values)) + (f" +{values['cap']}" if grows else "")
+    rate = float(values["lr_adam"])
+    named = "joint" if values["course"] == "joint" else regime
+    return f"{named} {layers} {values['output']} adam {rate:g} b{values['batch']}"
 
 
 def _rule(values: Mapping[str, Value]) -> str:
@@ -58,7 +70,8 @@ def _layers(values: Mapping[str, Value]) -> str | None:
     if "side" in values:
         return f"cube {values['side']}"
     if "layers" in values:
-        return "conv " + "-".join(str(values[f"channels{i}"]) for i in range(1, int(values["layers"]) + 1))
+        layers = range(1, int(values["layers"]) + 1)
+        return "conv " + "-".join(str(values[f"channels{min(layer, 3)}"]) for layer in layers)
     if "loop_depth" in values:
         return f"{values['width1']} x {values['loop_depth']} looped"
     if not {"depth", "width1"} <= values.keys():

@@ -18,9 +18,9 @@ from evaluator.tasks import resolve as resolve_task
 from genome import Genome, Value
 from genome import preset as preset_genome
 from node import output
-from node.ablation import NETWORK_PLAIN, Ablated, Knockout, Measured, Plain, judge, knockouts
+from node.ablation import Ablated, Knockout, Measured, judge, knockouts, plain_of
 from node.batch import Request, run_batch
-from node.commands.named import named_genome
+from node.commands.named import named_genome, space_source
 from node.commands.options import Json
 from node.comparison import Compared, Interval
 from node.comparison import compare as summarise
@@ -40,7 +40,9 @@ def ablate(
     tier: Annotated[
         str | None, Parameter(name=("--tier", "--fidelity"), help="Fidelity tier of the task.")
     ] = None,
-    space: Annotated[str | None, Parameter(help="my.module:SPACE of the genome, if not the task's.")] = None,
+    space: Annotated[
+        str | None, Parameter(help="my.module:SPACE of the genome; built-in spaces need none.")
+    ] = None,
     genes: Annotated[str, Parameter(help="Genes, with commas between them. [default: all]")] = "",
     seeds: Annotated[int, Parameter(help="Seeds a genome: 0 to N - 1.")] = 3,
     arithmetic: Annotated[
@@ -77,11 +79,13 @@ def ablate(
     whole = (
         preset_genome(preset, settings.task) if preset else named_genome(str(genome), Path(settings.store))
     )
-    found_space = resolve_space(settings.space, found_task)
+    source = space_source(whole, settings.space, found_task)
+    settings = msgspec.structs.replace(settings, space=source)
+    found_space = resolve_space(source, found_task)
     found_space.check(whole)
     network = isinstance(found_task, DatasetTask)
     names = [name.strip() for name in genes.split(",") if name.strip()]
-    chosen = knockouts(found_space, whole, NETWORK_PLAIN if network else Plain(), names)
+    chosen = knockouts(found_space, whole, plain_of(found_space), names)
     genomes = [whole, *(one.genome for one in chosen if one.genome is not None)]
     # Seeds in the outer loop: a machine that slows down meanwhile slows every genome alike.
     requests = [Request(genome=one, seed=seed) for seed in range(seeds) for one in genomes]

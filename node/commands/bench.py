@@ -1,7 +1,6 @@
 """`eqmesh bench`: measure this machine by shape, and how far predictions are off."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,16 +9,16 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
+from evaluator import oneshot
 from evaluator.calibration import machine
 from evaluator.errors import EvaluatorError
-from evaluator.jobs import Calibration, Failure, Outcome, Result
-from evaluator.limits import thread_environment
+from evaluator.jobs import Arithmetic, Calibration, Failure, Outcome, Result
 from evaluator.pool import PoolSettings, open_pool
-from evaluator.rates import EXAMPLES, Speed, Timed, fastest, probes, speeds
+from evaluator.rates import EXAMPLES, Speed, Timed, Timing, fastest, probes, speeds
 from evaluator.spaces import class_admits
 from evaluator.tasks import DatasetTask
 from evaluator.tasks import resolve as resolve_task
-from genome import preset
+from genome import Genome, preset
 from genome.spaces import MLP
 from node import output
 from node.batch import Request, run_batch
@@ -117,26 +116,23 @@ def _write_machine(arithmetic: str, calibration: Calibration) -> None:
 
 async def _timed(settings: Settings, seconds: float) -> Timed:
     """What a timer finds, a child process of its own. Raises EvaluatorError where it ends in another way."""
-    command = [
-        sys.executable, "-P", "-m", "evaluator.timer", f"--arithmetic={settings.arithmetic}",
-        f"--seconds={seconds}", f"--memory={settings.worker_memory * 2**20}",
-    ]  # fmt: skip
-    found = None
-    with trio.move_on_after(_TIMER_DEADLINE_S):
-        found = await trio.run_process(
-            command, capture_stdout=True, capture_stderr=True, check=False, env=thread_environment()
+    try:
+        found: Timed = await oneshot.ask(
+            "evaluator.timer",
+            Timing(arithmetic=settings.arithmetic, seconds=seconds),
+            Timed,
+            memory_bytes=settings.worker_memory * 2**20,
+            nice=0,
+            deadline_s=_TIMER_DEADLINE_S,
+            late="Ask for fewer --seconds.",
+            heard=False,
         )
-    if found is None:
-        why = f"nothing came within {_TIMER_DEADLINE_S:g} s"
-    elif found.returncode:
-        lines = found.stderr.decode(errors="replace").strip().splitlines()
-        why = f"exit status {found.returncode}: {lines[-1] if lines else 'no message'}"
-    else:
-        return msgspec.json.decode(found.stdout, type=Timed)
-    raise EvaluatorError(
-        f"the timer must end and give its figures, but {why}. A process of it may take {settings.worker_memory} MiB "
-        "(--worker-memory of a search, `worker_memory` in eqmesh.toml); see `eqmesh doctor`."
-    )
+    except EvaluatorError as error:
+        raise EvaluatorError(
+            f"the timer must end and give its figures: {error}. A process of it may take {settings.worker_memory} MiB "
+            "(--worker-memory of a search, `worker_memory` in eqmesh.toml); see `eqmesh doctor`."
+        ) from error
+    return found
 
 
 def _speeds(timed: Timed, calibration: Calibration) -> list[Speed]:
@@ -187,10 +183,15 @@ def _write_speed(timed: Timed, calibration: Calibration) -> None:
     output.say("bound by: the largest share of what the calibration predicts; sgemm: share of its rate")
 
 
+def _genomes(arithmetic: Arithmetic) -> list[Genome]:
+    """The shapes that are trained, those that the class admits."""
+    found = [MLP.genome({**dict(preset(name).values), **changes}) for name, changes in _SHAPES]
+    return [genome for genome in found if class_admits(arithmetic, genome)]
+
+
 def _trainings(settings: Settings, seeds: int) -> tuple[Sequence[Result], list[tuple[str, Outcome]]]:
     """Train the shapes on digits; gives every result, and by what it is the one of median speed."""
-    genomes = [MLP.genome({**dict(preset(name).values), **changes}) for name, changes in _SHAPES]
-    genomes = [genome for genome in genomes if class_admits(settings.arithmetic, genome)]
+    genomes = _genomes(settings.arithmetic)
     requests = [Request(genome=genome, seed=seed) for seed in range(seeds) for genome in genomes]
     results = trio.run(run_batch, settings, resolve_task("digits"), requests)
     rows = []
@@ -205,16 +206,8 @@ def _trainings(settings: Settings, seeds: int) -> tuple[Sequence[Result], list[t
 
 def _write_predictions(rows: Sequence[tuple[str, Outcome]]) -> None:
     output.write_table(
-        [
-            "what it is",
-            "predicted/s",
-            "measured/s",
-            "ratio",
-            "predicted peak",
-            "measured peak",
-            "CPU s",
-            "an hour",
-        ],
+        # A hundred columns at most, also where a terminal draws them.
+        ["what it is", "~rate", "rate", "ratio", "~peak", "peak", "CPU s", "an hour"],
         [
             [
                 what,
@@ -228,7 +221,7 @@ def _write_predictions(rows: Sequence[tuple[str, Outcome]]) -> None:
             ]
             for what, outcome in rows
         ],
-        title="Whole trainings on digits, predicted and measured",
+        title="Whole trainings on digits: samples a second (rate) and peak bytes, predicted (~) and measured",
     )
     output.say("an hour: evaluations at the digits task's default tier on one core, as measured")
 

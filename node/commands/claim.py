@@ -7,12 +7,13 @@ from cyclopts import Parameter
 
 from node import output
 from node.commands.options import Json, StorePath, store_path
-from node.commands.peers import claim_standing, me, when
+from node.commands.peers import me, when
 from node.mesh.books import read_ledger
 from node.protocol.claims import Accusation, Attestation, Claim
 from node.protocol.trust import Ledger, TrustSettings
 from node.protocol.wire import decode
 from node.service import wall_clock
+from node.standing import claim_standing
 from node.store.records import FindingRow, Reader, SignedRow
 from node.text import short
 

@@ -7,14 +7,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from evaluator import calibration
+from evaluator.tasks import resolve as resolve_task
 from genome import Birth
 from genome import diff as differences
+from genome import preset as preset_genome
 from genome.spaces import MLP
 from node import output
 from node.commands.front import spec_of
 from node.commands.named import genome_of_file, named_genome
 from node.commands.options import Json, StorePath, store_path
-from node.errors import NotFoundError
+from node.errors import NotFoundError, SettingsError
+from node.pricing import Price, price
+from node.settings import calibration_path
 from node.store.connection import weights_folder_of
 from node.store.records import Reader
 from node.store.rows import EvaluationRow
@@ -26,13 +31,34 @@ __all__ = ["diff", "export", "import_", "show"]
 Named = Annotated[str, Parameter(help="Digits of an id in the store, or a JSON file.")]
 
 
-def show(genome: Named, /, *, store: StorePath = None, json: Json = False) -> None:
+def show(
+    genome: Annotated[str | None, Parameter(help="Digits of an id in the store, or a JSON file.")] = None,
+    /,
+    *,
+    preset: Annotated[str | None, Parameter(help="A preset instead, such as conv-small.")] = None,
+    task: Annotated[
+        str | None, Parameter(help="Also show what training it on this task costs, and takes here.")
+    ] = None,
+    tier: Annotated[str | None, Parameter(help="Tier of that task. [default: the task's]")] = None,
+    store: StorePath = None,
+    json: Json = False,
+) -> None:
     """Show a genome's genes, its birth, and every evaluation that is on record.
+
+    With --task also its cost, counted from its genes, and the hours that this machine's calibration predicts.
 
     Example: eqmesh genome show 3f9a12c4
     """
     path = store_path(store)
-    found = named_genome(genome, path)
+    if (genome is None) == (preset is None):
+        raise SettingsError("expected either a genome or --preset NAME. Give one of them.")
+    if tier is not None and task is None:
+        raise SettingsError(f"--tier is that of a task, got {tier!r} without one. Give --task too.")
+    found = preset_genome(preset, task) if preset is not None else named_genome(str(genome), path)
+    priced = None
+    if task is not None:
+        calibrated = calibration.load(calibration_path(), "fp32")
+        priced = price(found, resolve_task(task), tier, calibrated)
     birth, rows = None, []
     if path.is_file():
         with Reader(path) as reader:
@@ -46,14 +72,30 @@ def show(genome: Named, /, *, store: StorePath = None, json: Json = False) -> No
                 "seed": str(birth.seed),
                 "parents": list(birth.parents),
             }
+        if priced is not None:
+            document["cost"] = priced._asdict()
         output.write_json(document)
         return
     output.write(f"{found.id}\n{summary(found)}")
     output.write_table(["gene", "value"], [[name, str(value)] for name, value in found.values])
+    if priced is not None:
+        output.write_table(["cost", "value"], _priced(priced))
     if birth is not None:
         output.write(f"born by {birth.operator} from {', '.join(map(short, birth.parents)) or 'nobody'}")
     if rows:
         output.write_table(["run", "purpose", "seed", "result"], [_cells(row) for row in rows])
+
+
+def _priced(found: Price) -> list[list[str]]:
+    hours = "not calibrated: `eqmesh bench --calibrate`" if found.hours is None else number(found.hours)
+    return [
+        ["multiply-accumulates a sample", number(found.macs_per_sample)],
+        ["parameter bytes", number(found.parameter_bytes)],
+        ["peak bytes", number(found.peak_bytes)],
+        [f"training samples ({found.tier})", number(found.samples)],
+        ["multiply-accumulates", number(found.macs)],
+        ["predicted hours of a core", hours],
+    ]
 
 
 def _plain(row: EvaluationRow) -> dict[str, object]:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import msgspec
 
+from evaluator.tasks import DatasetTask, Task
 from genome import Genome
+from genome.spaces import SPACES
 from node.errors import NotFoundError
 from node.store.records import Reader
 
-__all__ = ["genome_of_file", "named_genome"]
+__all__ = ["genome_of_file", "named_genome", "space_source"]
 
 MOST_BYTES = 64 * 1024
 
@@ -40,3 +42,13 @@ def named_genome(text: str, store: Path) -> Genome:
         return genome_of_file(Path(text))
     with Reader(store) as reader:
         return reader.genome(reader.resolve(text))
+
+
+def space_source(genome: Genome, given: str, task: Task) -> str:
+    """Where the space of a genome is found: as `given`, else empty for the task's own, else a built-in one's name.
+
+    A task without networks has its own space alone.
+    """
+    if given or genome.space == task.space.id or not isinstance(task, DatasetTask):
+        return given
+    return next((name for name, space in SPACES.items() if space.id == genome.space), given)

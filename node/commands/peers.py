@@ -1,6 +1,5 @@
 """`eqmesh peers`: the peers that a store's node has heard of, what it makes of them, and bans by hand."""
 
-from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
@@ -23,36 +22,17 @@ from node.protocol.trust import Ledger, TrustSettings
 from node.protocol.wire import decode
 from node.service import wall_clock
 from node.settings import identity_path
+from node.standing import PeerRow, claim_standing, known_peers, peer_rows
 from node.store.records import Reader, SignedRow
 from node.text import short
 
-__all__ = ["ban", "claim_standing", "list_", "me", "peer_standing", "show", "unban", "when"]
+__all__ = ["ban", "list_", "me", "show", "unban", "when"]
 
 _PART = 6
 
 PeerName = Annotated[
     str, Parameter(name="PEER", help="A peer id, or its first or last characters if they name one peer.")
 ]
-
-
-class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node makes of one peer.
-
-    `residual` is the mean of what it claimed less what was found, in points; None where nothing was trained again.
-    """
-
-    peer: str
-    me: bool
-    standing: str
-    banned_until: float | None
-    a: float
-    b: float
-    attestations_ok: float
-    attestations_bad: float
-    claims: int
-    confirmed: int
-    refused: int
-    residual: float | None
 
 
 class ClaimLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,31 +145,6 @@ def unban(peer: PeerName, /, *, store: StorePath = None, json: Json = False) -> 
 # What follows from the records alone
 
 
-def peer_standing(ledger: Ledger, peer: str, now: float) -> str:
-    """What a ledger makes of a peer, in one word."""
-    found = ledger.peer(peer)
-    if ledger.ban(peer, now) is not None:
-        return "banned"
-    if found.suspect:
-        return "quarantined"
-    if not found.newcomer:
-        return "trusted"
-    return "newcomer" if found.a or found.b else "known"
-
-
-def claim_standing(ledger: Ledger, row: SignedRow, now: float, *, mine: bool) -> str:
-    """What a ledger makes of a claim, in one word; `own` for one of this node, which nobody has to convince of it."""
-    if mine:
-        return "own"
-    return str(ledger.standing(row.id.hex(), now)) if row.id.hex() in ledger.claims else "set aside"
-
-
-def known_peers(ledger: Ledger, signed: Iterable[SignedRow]) -> list[str]:
-    """Every peer that a ledger or a record names, in the order of their ids."""
-    named = {record.peer for record in ledger.claims.values()} | {row.peer for row in signed}
-    return sorted(named | ledger.peers.keys() | ledger.bans.keys())
-
-
 def named_peer(text: str, known: Iterable[str]) -> str:
     """The one known peer whose id starts or ends with `text`. Raises NotFoundError."""
     if len(text) < _PART:
@@ -199,36 +154,6 @@ def named_peer(text: str, known: Iterable[str]) -> str:
         few = "several peers' ids start or end" if found else "no known peer's id starts or ends"
         raise NotFoundError(f"{few} with {text!r}. `eqmesh peers list` lists them.")
     return found[0]
-
-
-def peer_rows(ledger: Ledger, signed: Iterable[SignedRow], now: float, *, mine: str | None) -> list[PeerRow]:
-    """One row a peer, those with most passed checks first."""
-    signed = list(signed)
-    held = Counter(row.peer for row in signed if row.kind == "claim")
-    tiers = Counter((record.peer, ledger.standing(claim, now)) for claim, record in ledger.claims.items())
-    rows = []
-    for peer in known_peers(ledger, signed):
-        found = ledger.peer(peer)
-        banned = ledger.ban(peer, now)
-        count = sum(running.n for running in found.residuals.values())
-        total = sum(running.n * running.mean for running in found.residuals.values())
-        rows.append(
-            PeerRow(
-                peer=peer,
-                me=peer == mine,
-                standing="self" if peer == mine else peer_standing(ledger, peer, now),
-                banned_until=None if banned is None else banned.until,
-                a=found.a,
-                b=found.b,
-                attestations_ok=found.ok,
-                attestations_bad=found.bad,
-                claims=held[peer],
-                confirmed=tiers[peer, "confirmed"],
-                refused=tiers[peer, "refused"],
-                residual=total / count if count else None,
-            )
-        )
-    return sorted(rows, key=lambda row: (-row.a, row.peer))
 
 
 def _claim_line(ledger: Ledger, row: SignedRow, now: float, *, mine: bool) -> ClaimLine:
@@ -268,7 +193,7 @@ def _chosen(peer: str, store: Path | None) -> tuple[Path, str]:
     return path, peer
 
 
-def _order(kind: type[control.Ban] | type[control.Unban], **fields: object) -> control.Order:
+def _order(kind: type[control.Ban] | type[control.Unban], **fields: object) -> control.Ban | control.Unban:
     try:
         return msgspec.convert(fields | {"order": kind.__struct_config__.tag}, kind)
     except msgspec.ValidationError as error:
@@ -277,7 +202,7 @@ def _order(kind: type[control.Ban] | type[control.Unban], **fields: object) -> c
         ) from error
 
 
-def _give(path: Path, order: control.Order, said: str, *, json: bool) -> None:
+def _give(path: Path, order: control.Ban | control.Unban, said: str, *, json: bool) -> None:
     by_node = trio.run(partial(control.give, order, path, identity_path().parent, now=wall_clock))
     where = "the running node did it" if by_node else f"written into {path}"
     if json:

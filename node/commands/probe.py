@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import trio
 from cyclopts import Parameter
 
@@ -29,7 +30,7 @@ from genome import Genome
 from genome import preset as preset_genome
 from node import output
 from node.batch import Request, run_batch
-from node.commands.named import named_genome
+from node.commands.named import named_genome, space_source
 from node.commands.options import Json
 from node.errors import SettingsError
 from node.settings import Settings, resolve
@@ -59,7 +60,9 @@ def probe(
     tier: Annotated[
         str | None, Parameter(name=("--tier", "--fidelity"), help="Fidelity tier of the task.")
     ] = None,
-    space: Annotated[str | None, Parameter(help="my.module:SPACE of the genome, if not the task's.")] = None,
+    space: Annotated[
+        str | None, Parameter(help="my.module:SPACE of the genome; built-in spaces need none.")
+    ] = None,
     seed: Annotated[int, Parameter(help="Seed of the training and of the probe.")] = 0,
     arithmetic: Annotated[
         str | None, Parameter(help="Arithmetic class of the training: fp32, bf16 or exact-1. [default: fp32]")
@@ -101,7 +104,9 @@ def probe(
     found = (
         preset_genome(preset, settings.task) if preset else named_genome(str(genome), Path(settings.store))
     )
-    resolve_space(settings.space, found_task).check(found)
+    source = space_source(found, settings.space, found_task)
+    settings = msgspec.structs.replace(settings, space=source)
+    resolve_space(source, found_task).check(found)
     check = Check(
         probe=name,
         settings=_pairs(set_ or []),

@@ -24,7 +24,7 @@ _DEFAULTS = Settings()
 
 def _flag(name: str, *aliases: str) -> Parameter:
     default = getattr(_DEFAULTS, name)
-    shown = "" if default in ("", False) else f" [default: {default}]"
+    shown = "" if default in ("", False, ()) else f" [default: {default}]"
     about = _ABOUT[name]
     option = f"--{name.replace('_', '-')}"
     return Parameter(
@@ -40,6 +40,7 @@ class SearchFlags:
     task: Annotated[str | None, _flag("task")] = None
     tier: Annotated[str | None, _flag("tier", "--fidelity")] = None
     space: Annotated[str | None, _flag("space")] = None
+    objectives: Annotated[str | None, _flag("objectives")] = None
     strategy: Annotated[str | None, _flag("strategy")] = None
     evaluations: Annotated[int | None, _flag("evaluations", "-n")] = None
     minutes: Annotated[float | None, _flag("minutes")] = None

@@ -161,6 +161,7 @@ class Mesh:
         self._later: dict[
             str, tuple[int, int]
         ] = {}  # claims whose checks could not be run: tries, and when again
+        self._urged: set[str] = set()  # claims that the owner wants checked before others
         self._checks_due = trio.Event()
         self._claims_due = trio.Event()
         self._round_due = trio.Event()
@@ -461,6 +462,7 @@ class Mesh:
         self.evidence.retain({bytes.fromhex(claim) for claim in held} | self.books.own_elsewhere(now))
         self.checker.forget(self.checker.remembered() - self.ledger.claims.keys())
         self.checker.clear(self.ledger.pending)
+        self._urged &= self.ledger.claims.keys()
         self._later = {claim: later for claim, later in self._later.items() if claim in self.ledger.claims}
 
     # Checks
@@ -480,8 +482,32 @@ class Mesh:
             for check in ledger.wanted(now)
             if check.claim in self.books.claims and self._later.get(check.claim, (0, 0))[1] <= ledger.round
         ]
-        chosen = trust.plan(ledger.bucket, wanted, ledger.settings)
+        urged = [check for check in wanted if check.claim in self._urged]
+        # Of what the owner urges, but cannot be paid for yet, the other checks must not wait.
+        chosen = trust.plan(ledger.bucket, urged, ledger.settings) or trust.plan(
+            ledger.bucket, wanted, ledger.settings
+        )
         return chosen[0] if chosen else None
+
+    def urge(self, text: str) -> str:
+        """Have the claim whose id starts with `text` checked before others, out of the same budget; says which one.
+
+        Raises TrustError where there is no such claim, or nothing of it is left to be checked.
+        """
+        found = [claim for claim in self.books.claims if claim.startswith(text)]
+        if len(found) != 1:
+            few = "several claims start" if found else "no genome of this run and no claim starts"
+            raise trust.TrustError(f"{few} with {text!r}. `eqmesh peers show` lists claims.")
+        (claim,) = found
+        if not any(check.claim == claim for check in self.ledger.wanted(self._now())):
+            raise trust.TrustError(
+                f"of claim {claim[:12]} nothing is left to be checked here. `eqmesh claim show` tells what was found, "
+                "`eqmesh verify` trains it again."
+            )
+        self._urged.add(claim)
+        self._later.pop(claim, None)
+        self._checks_due.set()
+        return f"Claim {claim[:12]} is checked next, as soon as the budget of checks pays for it."
 
     async def do_check(self, check: Check) -> None:
         """Run one check and believe what came of it."""
@@ -505,6 +531,7 @@ class Mesh:
             passed=finding.passed,
             detail=finding.detail,
         )
+        self._urged.discard(check.claim)
         if finding.passed is None:
             self._put_off(check.claim)
             return

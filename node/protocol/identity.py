@@ -2,10 +2,6 @@
 
 import hashlib
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from node.protocol.errors import ProtocolError
 
 __all__ = ["KEY_BYTES", "SIGNATURE_BYTES", "Identity", "key_of", "peer_id", "signed_by"]
@@ -26,6 +22,10 @@ class Identity:
     def __init__(self, seed: bytes) -> None:
         if len(seed) != KEY_BYTES:
             raise ProtocolError(f"an identity expects a seed of {KEY_BYTES} bytes, got {len(seed)}.")
+        # Whoever only reads what others signed, as pages do, is spared 7 MB.
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
+
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
         self.seed = seed
         self.key = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -40,6 +40,9 @@ def signed_by(key: bytes, purpose: str, body: bytes, signature: bytes) -> bool:
     """Whether the owner of the public `key` (32 bytes) signed `body` for this purpose."""
     if len(key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, _statement(purpose, body))
     except (InvalidSignature, ValueError):

@@ -29,6 +29,10 @@ _ORDER = (
     "bf16",
     "exact",
     "rules",
+    "optimizers",
+    "curriculum",
+    "cifar",
+    "memory_depth",
     "kernels",
     "startup",
     "readers",
@@ -38,6 +42,8 @@ _ORDER = (
     "blob",
     "idle",
     "fuzz",
+    "dashboard",
+    "lineage",
 )
 _INTRODUCTION = """\
 # Results

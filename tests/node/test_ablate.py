@@ -78,6 +78,31 @@ def test_a_table_says_what_a_change_brings_and_takes(eqmesh: Eqmesh) -> None:
     assert "optimizer=sgd takes lr_adam away" in err
 
 
+def test_genomes_of_other_spaces_are_ablated_in_their_own(eqmesh: Eqmesh) -> None:
+    arguments = ("--tier", "smoke", "--seeds", "1", "--json")
+    code, out, err = eqmesh("ablate", "--preset", "sparse", "--genes", "keep,feedback,activation", *arguments)
+    assert code == 0, err
+    keep = {one["gene"]: one for one in json.loads(out)["genes"]}
+    assert (keep["keep"]["from"], keep["keep"]["to"], keep["keep"]["n"]) == (0.3, 1.0, 1)
+    assert keep["feedback"]["verdict"] == keep["activation"]["verdict"] == "plain already"
+    incremental = ("--preset", "ndl-ir", "--task", "digits-incremental", "--genes", "growth,replay")
+    code, out, err = eqmesh("ablate", *incremental, *arguments)
+    found = json.loads(out)
+    assert (code, found["objective"]) == (0, "accuracy"), err
+    growth, replay = found["genes"]
+    assert (growth["to"], replay["to"]) == ("off", "off")
+    assert {"cap", "plasticity", "selectivity"} <= set(growth_gone(out))
+    # What replay is for: without it all but the last class is forgotten.
+    assert replay["objective"]["difference"]["mean"] < -0.3
+    assert replay["train_cpu_s"] is None
+
+
+def growth_gone(document: str) -> list[str]:
+    """The genes that the first knock-out took away."""
+    gone: list[str] = json.loads(document)["genes"][0]["gone"]
+    return gone
+
+
 def test_an_ablation_of_functions_needs_no_network(eqmesh: Eqmesh) -> None:
     path = _written(SPACE.genome({"a": 0.3, "b": 0.7, "mood": "bad"}), "point.json")
     code, out, _ = eqmesh("ablate", path, "--task", BOWL, "--seeds", "2", "--json")

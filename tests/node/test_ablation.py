@@ -8,9 +8,21 @@ from hypothesis import strategies as st
 
 from evaluator.jobs import Measured, Outcome, Result, failure_of
 from evaluator.objectives import Objective
-from genome import MLP, PRESETS, Choice, Genome, preset
+from genome import MLP, PRESETS, Choice, Genome, SearchSpace, preset
+from genome.spaces import CONV, CUBE, FAMILY, INCREMENTAL, SPACES
 from genome.variation import draw
-from node.ablation import NETWORK_PLAIN, Ablated, Knockout, Plain, judge, knockouts, plain_value, usual_value
+from node.ablation import (
+    INCREMENTAL_PLAIN,
+    NETWORK_PLAIN,
+    Ablated,
+    Knockout,
+    Plain,
+    judge,
+    knockouts,
+    plain_of,
+    plain_value,
+    usual_value,
+)
 from node.errors import SettingsError
 from tests.support.jobs import job
 from tests.support.outcomes import outcome
@@ -63,6 +75,43 @@ def without(genome: Genome, gene: str) -> Knockout:
 )
 def test_the_plain_value_of_every_gene_of_a_network(gene: str, value: object) -> None:
     assert plain_value(MLP.by_name[gene], NETWORK_PLAIN) == value
+
+
+# What the spaces of the family have beyond `mlp`: the value with which a gene changes least, or nothing.
+FAMILY_PLAIN = {
+    "rule_ce": "plain", "rule_mse": "plain", "activation": "clip", "activation_smooth": "logistic", "keep": 1.0,
+    "weight_bits": "32", "feedback": "tied", "feedback_rate": 0.001, "homeostasis": 0.01, "points": 2, "damping": 1.0,
+    "settle_momentum": 0.0, "sleep": "off", "looped": "off", "loop_depth": 4, "lr_dion": 0.02, "rank_fraction": 1.0,
+    "error_feedback": 0.0, "side": 4, "layers": 1, "channels1": 16, "kernel": "3", "pool": "max",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("gene", FAMILY_PLAIN)
+def test_the_plain_value_of_a_gene_of_the_family(gene: str) -> None:
+    (space,) = [each for each in (FAMILY, CUBE, CONV) if gene in each.by_name][:1]
+    assert plain_value(space.by_name[gene], NETWORK_PLAIN) == FAMILY_PLAIN[gene]
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
+@given(seed=st.integers(0, 10_000))
+def test_knockouts_of_every_space_are_genomes_of_it(space: SearchSpace, seed: int) -> None:
+    whole = draw(space, seed=seed)
+    found = knockouts(space, whole, plain_of(space))
+    varied = [gene.name for gene in space.genes if gene.varied]
+    assert [one.gene for one in found] == [name for name in varied if name in dict(whole.values)]
+    for one in found:
+        if one.genome is not None:
+            space.check(one.genome)
+            assert one.genome.get(one.gene) == one.after != one.before
+
+
+def test_what_is_known_of_a_space() -> None:
+    assert plain_of(FAMILY) is plain_of(MLP) is NETWORK_PLAIN
+    assert plain_of(INCREMENTAL) is INCREMENTAL_PLAIN
+    assert plain_of(SPACE) == Plain()
+    values = {gene.name: plain_value(gene, INCREMENTAL_PLAIN) for gene in INCREMENTAL.genes}
+    assert (values["growth"], values["replay"], values["stability"]) == ("off", "off", 0.0)
+    assert (values["plasticity_rate"], values["width1"], values["code"]) == (1.0, 32, 1.0)
 
 
 def test_every_gene_that_varies_has_its_plain_value_tested() -> None:

@@ -1,6 +1,9 @@
 """`eqmesh bench` on this machine: what it says of speed, in words and in JSON."""
 
+import io
 import json
+import re
+import sys
 from pathlib import Path
 
 import msgspec
@@ -8,12 +11,27 @@ import pytest
 import trio
 
 from evaluator.errors import EvaluatorError
-from evaluator.jobs import Calibration
+from evaluator.jobs import Calibration, Measured
 from evaluator.rates import StepTime, Timed, probes
+from genome import preset
 from node.commands import bench
 from node.errors import SettingsError
 from node.settings import Settings
+from node.text import summary
 from tests.node.test_search import eqmesh
+from tests.support.outcomes import outcome
+
+
+class Screen(io.StringIO):
+    """Standard output, a terminal if `drawn`."""
+
+    def __init__(self, *, drawn: bool) -> None:
+        super().__init__()
+        self.drawn = drawn
+
+    def isatty(self) -> bool:
+        return self.drawn
+
 
 NEVER = Timed(
     product_rate=1e11,
@@ -69,6 +87,29 @@ def test_the_tables_of_speed_fit_into_eighty_columns(capsys: pytest.CaptureFixtu
 def test_a_budget_out_of_range_is_told(seconds: float) -> None:
     with pytest.raises(SettingsError, match=r"--seconds must lie in \(0, 10\]"):
         bench.bench(seconds=seconds)
+
+
+def test_the_table_of_predictions_fits_into_a_hundred_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn or plain, with the widest figures that there are: a hundred columns hold it."""
+    made = outcome(
+        preset("shallow"),
+        objectives={"accuracy": 0.9, "speed": 123_456.0, "memory": 123_456_789.0},
+        measured=Measured(
+            train_cpu_s=123.45,
+            train_wall_s=124.0,
+            evaluate_cpu_s=0.1,
+            samples_per_s=98_765.0,
+            peak_bytes=987_654_321,
+        ),
+    )
+    for drawn in (False, True):
+        screen = Screen(drawn=drawn)
+        monkeypatch.setattr(sys, "stdout", screen)
+        monkeypatch.setenv("COLUMNS", "200")
+        bench._write_predictions([(summary(genome), made) for genome in bench._genomes("fp32")])
+        said = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+        assert sum("backprop 512 ce adam" in line for line in said) == 1
+        assert max(len(line.rstrip()) for line in said) <= 100
 
 
 def test_a_timer_that_ends_in_another_way_is_told() -> None:

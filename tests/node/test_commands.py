@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,13 +89,13 @@ def test_a_difference_names_genes(run: Run, searched: dict[str, Any]) -> None:
 
 
 def test_lineage_in_numbers_agrees_with_the_store(run: Run, searched: dict[str, Any]) -> None:
-    code, out, _ = run("lineage", "show", "--json")
+    code, out, _ = run("lineage", "stats", "--json")
     shown = json.loads(out)
     assert (code, shown["count"]) == (0, 45)
     assert sum(shown["operators"].values()) == 45
     assert sum(shown["shares"].values()) == pytest.approx(1)
     assert shown["front"] == [member["genome"] for member in searched["front"]]
-    assert run("lineage", "show")[0] == 0
+    assert run("lineage", "stats")[0] == 0
 
 
 def test_ancestors_lead_back_to_a_founder(run: Run, searched: dict[str, Any], tmp_path: Path) -> None:
@@ -151,6 +152,35 @@ def test_an_evaluation_as_json_has_what_scripts_need(run: Run) -> None:
     again = json.loads(run(*arguments)[1])
     for name in ("accuracy", "speed", "memory", "weights", "checkpoints", "predictions", "settling"):
         assert again[name] == found[name]
+
+
+def test_several_seeds_give_means_with_intervals(run: Run) -> None:
+    arguments = ("evaluate", "--preset", "shallow", "--tier", "smoke", "--seed", "4")
+    code, out, _ = run(*arguments, "--seeds", "3", "--json")
+    found = json.loads(out)
+    assert (code, found["n"], found["failures"]) == (0, 3, [])
+    assert [one["seed"] for one in found["outcomes"]] == [4, 5, 6]
+    scores = [one["accuracy"] for one in found["outcomes"]]
+    assert len(set(scores)) > 1
+    accuracy = found["intervals"]["accuracy"]
+    assert accuracy["mean"] == pytest.approx(statistics.fmean(scores))
+    # Student's t for two degrees of freedom, 97.5 %, from a table.
+    assert accuracy["half_width_95"] == pytest.approx(4.3027 * statistics.stdev(scores) / 3**0.5, rel=1e-4)
+    assert json.loads(run(*arguments, "--json")[1])["accuracy"] == scores[0]
+    code, out, err = run(*arguments, "--seeds", "2")
+    (line,) = [line for line in out.splitlines() if line.startswith("accuracy")]
+    assert (code, line.split()[1]) == (0, f"{statistics.fmean(scores[:2]):.4f}")
+    assert "2 seeds" in err
+
+
+def test_seeds_that_all_fail_are_told_one_by_one(run: Run) -> None:
+    code, out, err = run(
+        "evaluate", "--preset", "smep", "--tier", "smoke", "--arithmetic", "exact-1", "--seeds", "2", "--json"
+    )
+    found = json.loads(out)
+    assert (code, found["n"], found["intervals"]) == (3, 0, {})
+    assert [one["seed"] for one in found["failures"]] == [0, 1]
+    assert err.count("failed: seed") == 2
 
 
 def test_the_exact_class_and_its_kept_weights(run: Run, tmp_path: Path) -> None:
@@ -267,6 +297,7 @@ def test_missing_data_name_the_command_that_gets_them(
         (("evaluate",), "--preset"),
         (("evaluate", "--preset", "shalow"), "shallow"),
         (("evaluate", "nowhere.json"), "nowhere.json"),
+        (("evaluate", "--preset", "shallow", "--seeds", "0"), "--seeds"),
         (("evaluate", "--preset", "shallow", "--backend", "abacus"), "abacus"),
         (("compare",), "--presets"),
         (("lineage", "export", "--format", "xml"), "graphml"),

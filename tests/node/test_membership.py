@@ -165,7 +165,7 @@ async def test_guests_of_the_mesh_reach_the_schedule(home: Home, autojump_clock:
 async def test_its_state_is_told_at_each_change_and_at_the_end(home: Home, autojump_clock: MockClock) -> None:
     mesh = home.mesh()
     async with trio.open_nursery() as nursery:
-        await nursery.start(home.membership.serve, mesh, home.store)
+        await nursery.start(home.membership.serve, mesh)
         await trio.sleep(60)
         assert [status.peers for status in home.told] == [()], "and not while nothing changes"
 
@@ -206,7 +206,7 @@ async def test_a_transport_that_cannot_start_says_so(home: Home, autojump_clock:
     mesh.transport = Broken(home.net, ME.peer)
     with pytest.RaisesGroup(pytest.RaisesExc(TransportError, match="no port"), flatten_subgroups=True):
         async with trio.open_nursery() as nursery:
-            await nursery.start(home.membership.serve, mesh, home.store)
+            await nursery.start(home.membership.serve, mesh)
     assert home.told, "the end of it is told too"
 
 
@@ -215,7 +215,7 @@ async def test_what_is_believed_is_written_when_a_node_is_stopped(
 ) -> None:
     mesh = home.mesh()
     async with trio.open_nursery() as nursery:
-        await nursery.start(home.membership.serve, mesh, home.store)
+        await nursery.start(home.membership.serve, mesh)
         mesh.end_round()
         assert mesh.books.pending
         nursery.cancel_scope.cancel()

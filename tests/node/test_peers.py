@@ -22,7 +22,7 @@ from genome import Genome, preset
 from node import control
 from node.cli import main
 from node.commands.doctor import bind_refusal
-from node.commands.peers import known_peers, named_peer, peer_rows, peer_standing
+from node.commands.peers import named_peer
 from node.commands.verify import REFUTED, VerifyError, compared, judged
 from node.errors import NodeError, NotFoundError
 from node.keyfile import load_or_make
@@ -39,6 +39,7 @@ from node.protocol.trust import Ledger, Stage, TrustSettings
 from node.search import threaded_disk
 from node.service import wall_clock
 from node.settings import identity_path
+from node.standing import known_peers, peer_rows, peer_standing
 from node.store.beliefs import BeliefWriter
 from node.store.records import Reader
 from node.store.rows import RunSpec, SignedRow
@@ -534,7 +535,7 @@ async def test_only_changes_of_how_a_node_is_reached_are_recorded(
 
     mesh, logged = StubMesh(life), list[str]()
     with pytest.RaisesGroup(TransportError, flatten_subgroups=True):
-        await membership(logged).serve(mesh, tmp_path / "a.db")  # type: ignore[arg-type]
+        await membership(logged).serve(mesh)  # type: ignore[arg-type]
     kinds = [(kind, body.get("reachability"), body.get("trouble")) for kind, body in mesh.books.lines]
     assert kinds == [
         ("mesh.status", "alone", ""),
@@ -549,43 +550,17 @@ async def test_only_changes_of_how_a_node_is_reached_are_recorded(
     )  # a change of the number of peers is told, the same number of others is not; and the end
 
 
-async def test_a_ban_reaches_the_mesh_of_a_running_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EQMESH_STATE_DIR", str(tmp_path / "state"))
-    store = tmp_path / "a.db"
-    asked = trio.Event()
-
+async def test_a_ban_reaches_the_mesh_of_a_running_node() -> None:
     async def life(_: StubMesh) -> None:
-        await asked.wait()
+        """It ends at once."""
 
-    mesh = StubMesh(life)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(membership([]).serve, mesh, store)
-        path = control.control_path(store, tmp_path / "state")
-        await trio.testing.wait_all_tasks_blocked()
-        assert await control.ask(path, control.Ban(peer="p", days=1, reason="r")) == control.Done()
-        assert await control.ask(path, control.Unban(peer="p")) == control.Done()
-        nursery.cancel_scope.cancel()
+    mesh, member = StubMesh(life), membership([])
+    for order in (control.Ban(peer="p", days=1, reason="r"), control.Unban(peer="p")):
+        assert await member.obey(mesh, order) == control.Done()  # type: ignore[arg-type]
     assert mesh.sanctions == [
         trust.Banned(at=100.0, peer="p", until=100.0 + DAY_S, reason="r"),
         trust.Unbanned(at=100.0, peer="p"),
     ]
-
-
-async def test_a_node_without_a_socket_goes_on_and_says_so(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    (tmp_path / "a.db.sock").write_text("in the way")
-
-    async def life(mesh: StubMesh) -> None:
-        await trio.sleep(60)
-        raise TransportError("the end")
-
-    logged = list[str]()
-    with pytest.RaisesGroup(TransportError, flatten_subgroups=True):
-        await membership(logged).serve(StubMesh(life), tmp_path / "a.db")  # type: ignore[arg-type]
-    assert "control.failed" in logged
 
 
 # Claims

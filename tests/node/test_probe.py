@@ -90,6 +90,21 @@ def test_an_untrained_network_is_the_one_that_training_starts_from(eqmesh: Eqmes
     assert json.loads(eqmesh(*arguments)[1]) == found
 
 
+@pytest.mark.parametrize("name", ["sparse", "cube", "conv"])
+def test_networks_of_the_family_are_probed_as_they_were_trained(eqmesh: Eqmesh, name: str) -> None:
+    settings = ("--set", "samples=40", "--set", "draws=2", "--set", "damage=0,1", "--set", "weights=0")
+    code, out, err = eqmesh("probe", "tolerance", "--preset", name, *SMOKE, *settings, "--json")
+    found = json.loads(out)
+    assert (code, found["genome"]) == (0, preset(name).id), err
+    unharmed = found["result"]["unharmed"]["value"]
+    # Two passes over 256 digits teach something, and without hidden units one class is named for all.
+    assert found["result"]["weights"][0]["accuracy"]["value"] == pytest.approx(unharmed)
+    assert unharmed > found["result"]["damage"][1]["accuracy"]["value"]
+    code, out, _ = eqmesh("probe", "energy", "--preset", name, *SMOKE, "--json")
+    assert code == 0
+    assert json.loads(out)["settings"]["batch"] == preset(name)["batch"]
+
+
 def test_energy_counts_the_training_that_was(eqmesh: Eqmesh) -> None:
     code, out, _ = eqmesh("probe", "energy", "--preset", "ep", *SMOKE, "--set", "optimizer=adam", "--json")
     found = json.loads(out)["settings"]
@@ -145,6 +160,8 @@ def test_a_training_that_diverges_has_an_exit_code_of_its_own(eqmesh: Eqmesh, tm
         (("signal", "--preset", "shallow", "--set", "samples=1"), "2 samples"),
         (("scaling", "--preset", "shallow"), "sizes"),
         (("signal", "--preset", "backprop"), "credit=ep"),
+        (("signal", "--preset", "sparse"), "closed form"),
+        (("lyapunov", "--preset", "predictive-coding"), "one pass"),
         (("signal", "--preset", "shallow", "--seed", "-1"), "--seed"),
         (("signal", "--preset", "shallow", "--tier", "smok"), "'smoke'"),
     ],

@@ -140,7 +140,7 @@ def test_a_store_is_read_without_the_code_that_filled_it(tmp_path: Path) -> None
     (tmp_path / "own.py").write_text("raise SystemExit('the code of a store must not run')")
     shown = json.loads(eqmesh(tmp_path, "front", "--json").stdout)
     assert shown["front"] == found["front"]
-    eqmesh(tmp_path, "lineage", "show")
+    eqmesh(tmp_path, "lineage", "stats")
 
 
 def test_an_own_exception_of_a_task_module_is_told_in_words(tmp_path: Path) -> None:
