@@ -79,6 +79,13 @@ class Context:
             undefined=jinja2.StrictUndefined,
         )
         self.templates.filters["clean"] = clean
+        self._held: dict[type, object] = {}
+
+    def held(self, kind: type[T]) -> T:
+        """The one object of a kind that this server keeps between questions; made with the first one."""
+        found = self._held.setdefault(kind, kind())
+        assert isinstance(found, kind)
+        return found
 
 
 def context_of(request: Request) -> Context:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from starlette.requests import Request
 
+from dashboard.context import context_of
 from node.store.board import Board
 from node.store.board.claims import Foreign, Tiers, claims_of, tiers
 from node.store.board.fronts import (
@@ -70,13 +71,8 @@ class Fronts:
 
 
 def fronts_of(request: Request) -> Fronts:
-    """The results that this server holds; made with the first question."""
-    state = request.app.state
-    if not hasattr(state, "fronts"):
-        state.fronts = Fronts()
-    found = state.fronts
-    assert isinstance(found, Fronts)
-    return found
+    """The results that this server holds."""
+    return context_of(request).held(Fronts)
 
 
 def _made(board: Board, run: RunHead, now: float) -> Results:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dashboard.context import asked_run, json, page, read
+from dashboard.context import asked_run, context_of, json, page, read
 from dashboard.errors import RefusedError
 from dashboard.plain import now_s, plain
 from node.errors import NotFoundError
@@ -46,15 +46,6 @@ class _Front:
         return known[2]
 
 
-def _front_of(request: Request) -> _Front:
-    state = request.app.state
-    if not hasattr(state, "genomes_front"):
-        state.genomes_front = _Front()
-    found = state.genomes_front
-    assert isinstance(found, _Front)
-    return found
-
-
 async def _page(request: Request) -> Response:
     return await page(request, "genomes.html")
 
@@ -83,7 +74,7 @@ def _query(request: Request) -> Query:
 
 
 async def _ask(request: Request, question: Callable[[Board, RunHead | None, Query, frozenset[str]], T]) -> T:
-    run, query, front = asked_run(request), _query(request), _front_of(request)
+    run, query, front = asked_run(request), _query(request), context_of(request).held(_Front)
 
     def answer(board: Board) -> T:
         chosen = choose(board, run).run

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dashboard.columns import MEDIA_TYPE, column
-from dashboard.context import asked_run, columns, json, page, read
+from dashboard.context import asked_run, columns, context_of, json, page, read
 from dashboard.errors import RefusedError
 from dashboard.kinship import Held, Kinship, told_objective
 from dashboard.lineage_layout import Extinct
@@ -28,13 +28,8 @@ _MOST_CHILDREN = 60
 
 
 def kinship_of(request: Request) -> Kinship:
-    """The lineages that this server holds; made with the first question."""
-    state = request.app.state
-    if not hasattr(state, "kinship"):
-        state.kinship = Kinship()
-    found = state.kinship
-    assert isinstance(found, Kinship)
-    return found
+    """The lineages that this server holds."""
+    return context_of(request).held(Kinship)
 
 
 async def _ask(request: Request, question: Callable[[Board, Held], T]) -> T:

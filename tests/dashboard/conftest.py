@@ -1,5 +1,6 @@
 """What tests of the dashboard share: a store of a real search, a server on it, and a browser where there is one."""
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -73,6 +74,18 @@ def serving(store: Path, token: str = TOKEN, port: int = 0) -> Iterator[Served]:
         thread.join(20)
         bound.close()
         assert not thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def no_loop_but_of_pages(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Playwright leaves its loop running in this thread; a test without a page must not see it."""
+    if request.node.get_closest_marker("browser") is not None:
+        yield
+        return
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(loop)
 
 
 @pytest.fixture(scope="session")

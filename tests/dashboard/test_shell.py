@@ -219,6 +219,7 @@ def test_a_page_without_a_store_shows_itself_once_there_is_one(
         shutil.copy(searched, store)
         page.wait_for_selector("[data-retry]", state="detached", timeout=15_000)
         page.errors.clear()
+        page.close()  # else it misses the server that ends here, and says so
 
 
 def test_on_a_phone_the_rail_opens_and_nothing_is_wider_than_the_screen(open_page: OpenPage) -> None:

@@ -103,7 +103,8 @@ def serve(store: Path, *options: str) -> subprocess.Popen[str]:
         [
             sys.executable,
             "-c",
-            "from node.cli import main; main()",
+            # Whoever runs the tests in the background has Ctrl-C ignored, and so would the server.
+            "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from node.cli import main; main()",
             "dashboard",
             "serve",
             "--store",

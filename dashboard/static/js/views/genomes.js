@@ -4,6 +4,7 @@ import { format } from "../charts/scale.js";
 import { $, fill, h } from "../dom.js";
 import { getJson } from "../data.js";
 import { follow } from "../follow.js";
+import { chooseRow } from "../rows.js";
 import { bind, compareAndSay, compared } from "../shell.js";
 import { getList, getParam, onParams, setParam, withRun } from "../state.js";
 import { geneText, genomeLink, short, tag, trouble } from "../words.js";
@@ -144,15 +145,9 @@ function draw() {
   if (had) select(selected);
 }
 
-function select(at, { focus = true } = {}) {
-  const rows = [...body.querySelectorAll("tbody tr")];
-  if (!rows.length) return;
-  selected = Math.max(0, Math.min(rows.length - 1, at));
-  rows.forEach((row, i) => {
-    row.setAttribute("aria-selected", String(i === selected));
-    row.tabIndex = i === selected ? 0 : -1;
-  });
-  if (focus) rows[selected].focus();
+function select(at, options) {
+  const chosen = chooseRow(body, at, options);
+  if (chosen >= 0) selected = chosen;
 }
 
 function pager() {

@@ -3,6 +3,7 @@
 import { $, fill, h } from "../dom.js";
 import { getJson } from "../data.js";
 import { follow } from "../follow.js";
+import { chooseRow } from "../rows.js";
 import { bind } from "../shell.js";
 import { getParam, onParams, setParam, withRun } from "../state.js";
 import { ago, peerLink, percent, tag, trouble, when } from "../words.js";
@@ -71,15 +72,9 @@ function draw() {
   if (had) select(selected);
 }
 
-function select(at, { focus = true } = {}) {
-  const rows = [...body.querySelectorAll("tbody tr")];
-  if (!rows.length) return;
-  selected = Math.max(0, Math.min(rows.length - 1, at));
-  rows.forEach((row, i) => {
-    row.setAttribute("aria-selected", String(i === selected));
-    row.tabIndex = i === selected ? 0 : -1;
-  });
-  if (focus) rows[selected].focus();
+function select(at, options) {
+  const chosen = chooseRow(body, at, options);
+  if (chosen >= 0) selected = chosen;
 }
 
 async function load() {
