@@ -83,7 +83,9 @@ class Context:
 
     def held(self, kind: type[T]) -> T:
         """The one object of a kind that this server keeps between questions; made with the first one."""
-        found = self._held.setdefault(kind, kind())
+        if kind not in self._held:
+            self._held[kind] = kind()
+        found = self._held[kind]
         assert isinstance(found, kind)
         return found
 
