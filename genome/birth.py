@@ -68,6 +68,11 @@ class Birth:
         if not whole or not 0 <= self.seed <= LARGEST_SEED:
             raise GenomeError(f"a birth expects a seed from 0 to 2^63 - 1, got {show(self.seed)}.")
 
+    @property
+    def of_preset(self) -> bool:
+        """Whether the genome is a preset: known to everybody who has this program."""
+        return _PRESET.fullmatch(self.operator) is not None
+
 
 def preset_birth(name: str, task: str | None = None) -> Birth:
     """The birth of `preset(name, task)`."""

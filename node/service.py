@@ -1,6 +1,5 @@
 """The composition root: opens store, pool, calibration and strategy in one place, and closes them in order."""
 
-import hashlib
 import math
 import os
 import signal
@@ -112,7 +111,7 @@ async def run_search(
                     space,
                     workers,
                     _imported(writer, space),
-                    starting_presets(membership.identity.peer if membership else None, space),
+                    starting_presets(space),
                 )
             )
             state = SearchState(
@@ -261,17 +260,9 @@ async def _stop_on_signal(scope: trio.CancelScope, state: SearchState) -> None:
             scope.cancel()
 
 
-def starting_presets(peer: str | None, space: SearchSpace = MLP) -> tuple[str, ...]:
-    """The presets that a run starts from: none but in a built-in space. Nodes of a mesh have orders of their own.
-
-    Else newcomers would all train the same network first, and have nothing to tell each other. None: no mesh.
-    """
-    seeds = _of_space(_SEEDS, space)
-    if peer is None:
-        return seeds
-    return tuple(
-        sorted(seeds, key=lambda name: hashlib.sha256(f"eqmesh/start/1\n{peer}\n{name}\n".encode()).digest())
-    )
+def starting_presets(space: SearchSpace = MLP) -> tuple[str, ...]:
+    """The presets that a run starts from: none but in a built-in space."""
+    return _of_space(_SEEDS, space)
 
 
 def _of_space(table: Mapping[str, tuple[str, ...]], space: SearchSpace) -> tuple[str, ...]:

@@ -94,7 +94,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="share of the compute that checks of others' claims may take", ge=0.05, le=0.25),
     ] = 0.15
     claim_share: Annotated[
-        float, Meta(description="share of the trainings that are run again to be claimed", gt=0, le=1)
+        float,
+        Meta(
+            description="share of what trainings cost that is spent on training again what is claimed",
+            gt=0,
+            le=1,
+        ),
     ] = 0.25
     evidence_disk: Annotated[int, Meta(description="MiB on disk for the evidence of own claims", ge=16)] = (
         2048

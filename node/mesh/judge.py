@@ -19,14 +19,15 @@ from genome import Birth, Genome, GenomeError, SearchSpace, dominates, hypervolu
 from node.protocol import merkle
 from node.protocol.claims import KERNELS, Claim
 
-__all__ = ["CHECKPOINTS", "Judge", "Values"]
+__all__ = ["CHECKPOINTS", "EXACT", "Judge", "Values"]
 
 CHECKPOINTS: Final = 20
 """Checkpoints of a claim's training, or as many as it has steps."""
 MOST_EXAMPLES: Final = 2**20
 """Validation examples of a claim where the tier sets no limit: two bytes each are fetched before anything is run."""
 _HEADER_BYTES = 64 * 1024
-_EXACT: tuple[str, ...] = ("exact-1", "task")
+EXACT: tuple[str, ...] = ("exact-1", "task")
+"""Classes in which every machine's training has the same bits."""
 
 Values = Mapping[str, float]
 
@@ -67,7 +68,7 @@ class Judge:
 
     def replayable(self, claim: Claim) -> bool:
         """Whether this node's replay of a claim must give the same bits."""
-        return claim.kernels == KERNELS and claim.arithmetic in _EXACT
+        return claim.kernels == KERNELS and claim.arithmetic in EXACT
 
     def claimed_names(self) -> set[str]:
         """Names of the objectives that a claim states: what has to be trained to be known."""
@@ -183,6 +184,11 @@ class Judge:
     def dominates(self, one: Values, other: Values) -> bool:
         """Whether a row is nowhere worse than another and somewhere better, in this task's directions."""
         return dominates(one, other, self.ways)
+
+    def training(self, values: Values) -> float:
+        """What a training costs, to be compared with others of this task: of networks seconds a sample, else 1."""
+        speed = values.get("speed", 0.0) if isinstance(self.task, DatasetTask) else 0.0
+        return 1.0 / speed if speed > 0.0 else 1.0
 
     def enters(self, row: Values, front: Sequence[Values]) -> bool:
         """Whether a row would stand on a front: nothing there dominates or equals it."""

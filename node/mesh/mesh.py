@@ -58,8 +58,8 @@ class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     A round of trust ends after `round_units` of own trainings, yet not before `shortest_round_s` nor later than
     `longest_round_s`; the first dozen of a new node after `first_rounds_s` at most, since it has no trust to lose yet
-    and nothing to check with until a round has ended. `claim_share` of the own trainings are spent at most on training
-    again what is to be claimed.
+    and nothing to check with until a round has ended. `claim_share` of what the own trainings cost is spent at most
+    on training again what is to be claimed.
     """
 
     trust: TrustSettings = TrustSettings()
@@ -194,7 +194,7 @@ class Mesh:
     ) -> None:
         """One own training is on record: its objectives, or the kind of its failure."""
         self._units += 1.0
-        self.candidates.earn()
+        self.candidates.earn(values)
         if self._units >= self._settings.round_units:
             self._round_due.set()
         if values is None:
@@ -620,16 +620,16 @@ class Mesh:
         while True:
             await self._claims_due.wait()
             self._claims_due = trio.Event()
-            while self.candidates.affordable and (chosen := self.choose()) is not None:
+            while (chosen := self.choose()) is not None:
                 await self._claim_one(chosen)
 
     def choose(self) -> Candidate | None:
-        """What is claimed next."""
+        """What is claimed next; None where there is nothing, or it is not paid for yet."""
         return self.candidates.choose()
 
     async def _claim_one(self, chosen: Candidate) -> None:
         genome = chosen.genome
-        self.candidates.begin(genome.id)
+        self.candidates.begin(chosen)
         found = await self.claimant.claim(genome, chosen.birth)
         self.candidates.end()
         self._units += 1.0

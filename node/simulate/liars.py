@@ -165,7 +165,9 @@ class LyingMesh(Mesh):
         await super().recorded(genome, birth, values, failure=failure)
 
     def choose(self) -> Candidate | None:
-        """A planned lie, or else what an honest node would claim."""
+        """A planned lie, which is paid for like the truth, or else what an honest node would claim."""
+        if self.candidates.saved < 1.0:
+            return None
         planned = self.liar.next_lie(self.candidates.claimed)
         return super().choose() if planned is None else Candidate(*planned)
 

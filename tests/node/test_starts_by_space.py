@@ -26,7 +26,7 @@ def spec(
     space: SearchSpace, *, task: str = "digits", source: str = "", arithmetic: Arithmetic = "fp32"
 ) -> RunSpec:
     settings = msgspec.structs.replace(Settings(), task=task, space=source, arithmetic=arithmetic)
-    return _spec(settings, resolve(task), space, 1, [], starting_presets(None, space))
+    return _spec(settings, resolve(task), space, 1, [], starting_presets(space))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -17,6 +17,7 @@ from node.protocol.trust import (
     TrustSettings,
     plan,
 )
+from node.protocol.trust.schedule import urgency
 
 settings = TrustSettings()
 moves = st.lists(
@@ -64,20 +65,20 @@ def test_it_does_not_hoard() -> None:
     assert bucket.affords(1.0, newcomer=True), "a retraining of a newcomer must be possible at all"
 
 
-def a_check(n: int, *, purpose: str = "own", newcomer: bool = False, surprise: float = 0.0) -> Check:
+def a_check(n: int, *, purpose: str = "own", newcomer: bool = False, urgency: float = 0.0) -> Check:
     return Check(
         claim=f"c{n}",
         stage=Stage.REPLAY,
         cost=0.15,
         purpose=purpose,  # type: ignore[arg-type]
         newcomer=newcomer,
-        surprise=surprise,
+        urgency=urgency,
         round=n,
     )
 
 
 def test_a_flood_of_newcomers_leaves_the_rest_to_the_others() -> None:
-    flood = [a_check(n, newcomer=True, surprise=100.0) for n in range(1000)]
+    flood = [a_check(n, newcomer=True, urgency=100.0) for n in range(1000)]
     known = [a_check(2000 + n) for n in range(5)]
     chosen = plan(Bucket(1.5, 0.3), [*flood, *known], settings)
     assert sum(check.newcomer for check in chosen) == 2
@@ -86,11 +87,11 @@ def test_a_flood_of_newcomers_leaves_the_rest_to_the_others() -> None:
 
 def test_order() -> None:
     wanted = [
-        a_check(1, purpose="weights", surprise=9.0),
+        a_check(1, purpose="weights", urgency=9.0),
         a_check(2, purpose="own"),
         a_check(3, purpose="duty"),
         a_check(4, purpose="repeat"),
-        a_check(5, purpose="own", surprise=1.0),
+        a_check(5, purpose="own", urgency=1.0),
     ]
     chosen = plan(Bucket(10.0, 10.0), wanted, settings)
     assert [check.claim for check in chosen] == ["c4", "c3", "c5", "c2", "c1"]
@@ -129,6 +130,11 @@ def test_a_stream_of_cheap_checks_does_not_starve_a_dear_one() -> None:
             bucket = bucket.spend(check.cost, newcomer=True)
             replays += check.cost == 0.15
     assert replays == 10, f"a fifth of 15 % of 50 units pays for ten replays of 0.15, got {replays}"
+
+
+def test_urgency_is_what_a_claim_gains_for_its_cost() -> None:
+    assert urgency(1.0, 0.15) > urgency(1.0, 0.31) > urgency(1.0, 4.0)
+    assert urgency(20.0, 4.0) > urgency(1.0, 0.31)
 
 
 def test_newcomers_who_save_up_do_not_hold_up_the_others() -> None:

@@ -463,6 +463,20 @@ def test_turns() -> None:
     assert "useless" not in {w.claim for w in ledger.wanted(0.0)}
 
 
+def test_alone_with_a_claimant_the_claim_nearest_to_belief_comes_first() -> None:
+    ledger = Ledger()
+    ledger.apply(heard("dear", replayable=False, alone=True, duty=True, surprise=0.4))
+    ledger.apply(heard("begun", alone=True, surprise=0.1))
+    ledger.apply(heard("fresh", alone=True, surprise=0.1))
+    for claim in ("dear", "begun"):
+        check(ledger, Stage.WEIGHTS, claim=claim)
+    check(ledger, Stage.REPLAY, claim="begun")
+    wanted = sorted(ledger.wanted(0.0), key=lambda found: -found.urgency)
+    assert [(w.claim, w.purpose) for w in wanted] == [("begun", "own"), ("fresh", "own"), ("dear", "own")]
+    # One more replay; stage 1 and two replays; four retrainings.
+    assert [w.urgency for w in wanted] == pytest.approx([0.1 / 0.15, 0.1 / 0.31, 0.4 / 4.0])
+
+
 def test_a_drawn_audit_wants_my_own_replay() -> None:
     ledger = Ledger()
     proven_attesters(ledger, [f"v{n}" for n in range(6)])

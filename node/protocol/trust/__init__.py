@@ -41,7 +41,7 @@ from node.protocol.trust.messages import (
     Ticked,
     Unbanned,
 )
-from node.protocol.trust.parameters import COMMITTEE_MAX, Stage, TrustError, TrustSettings
+from node.protocol.trust.parameters import COMMITTEE_MAX, COST, Stage, TrustError, TrustSettings
 from node.protocol.trust.records import PeerRecord, attester_trust
 from node.protocol.trust.residuals import Running, Spread, inflated, suspicion
 from node.protocol.trust.sanctions import Ban, Evidence, active_ban
@@ -52,6 +52,7 @@ from node.protocol.trust.tiers import Mate, Matings, choose_mate, exported, two_
 
 __all__ = [
     "COMMITTEE_MAX",
+    "COST",
     "SLACK",
     "Accused",
     "Accuser",

@@ -17,14 +17,17 @@ LOSS = 4.0
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """A check that would be worth its cost (units); `item` is None but for a repetition."""
+    """A check that would be worth its cost (units); `item` is None but for a repetition.
+
+    `urgency` orders the checks of one purpose; `round` is when the claim was heard.
+    """
 
     claim: str
     stage: Stage
     cost: float
     purpose: Purpose
     newcomer: bool
-    surprise: float
+    urgency: float
     round: int
     item: str | None = None
 
@@ -47,6 +50,15 @@ def check_rate(pi: float, loss: float, d: float, watchers: int = 1) -> float:
     return min(1.0, alone / d)
 
 
+def urgency(surprise: float, units: float) -> float:
+    """What a claim would gain for each of the units that its checks take until it is admitted.
+
+    So that what is nearly believed is not left for what has hardly been looked at, and one claim that can only be
+    trained anew does not hold up ten that can be replayed. How long it has waited does not count: a flood is old, too.
+    """
+    return surprise / units
+
+
 def loss(a: float) -> float:
     """What a peer with decayed passes `a` risks, in units of the usual prize."""
     return LOSS + a
@@ -55,13 +67,13 @@ def loss(a: float) -> float:
 def plan(bucket: Bucket, wanted: Iterable[Check], settings: TrustSettings) -> list[Check]:
     """The checks to start now, most urgent first, all of which the bucket affords together.
 
-    By purpose, then by surprise, then oldest first. What cannot be paid for yet is saved up for: less urgent
+    By purpose, then by urgency, then oldest first. What cannot be paid for yet is saved up for: less urgent
     checks wait behind it, those of newcomers only where it is their share that is short. Otherwise a stream of cheap
     checks would keep the bucket too low for a dear one for ever. What no full bucket could pay for holds up nothing.
     """
     chosen: list[Check] = []
     saving = False
-    for check in sorted(wanted, key=lambda c: (_RANK[c.purpose], -c.surprise, c.round, c.claim)):
+    for check in sorted(wanted, key=lambda c: (_RANK[c.purpose], -c.urgency, c.round, c.claim)):
         if (saving and check.newcomer) or not settings.payable(check.cost, newcomer=check.newcomer):
             continue
         if bucket.affords(check.cost, newcomer=check.newcomer):

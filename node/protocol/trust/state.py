@@ -1,5 +1,6 @@
 """What a node believes, and what it would check next: the questions one may ask of the state. Pure."""
 
+import math
 from collections.abc import Iterable
 
 import msgspec
@@ -22,7 +23,7 @@ from node.protocol.trust.parameters import (
 from node.protocol.trust.records import PeerRecord
 from node.protocol.trust.residuals import Spread
 from node.protocol.trust.sanctions import Ban, Evidence, active_ban
-from node.protocol.trust.schedule import Check, Purpose, check_rate, loss, prize
+from node.protocol.trust.schedule import Check, Purpose, check_rate, loss, prize, urgency
 from node.protocol.trust.stages import power
 
 __all__ = ["Beliefs"]
@@ -133,7 +134,12 @@ class Beliefs(msgspec.Struct, kw_only=True):
         return found
 
     def _next(self, claim: str, record: ClaimRecord) -> Check | None:
-        """The next check of a claim: the item in dispute, then stage 1, then the full stage where it is my turn."""
+        """The next check of a claim: the item in dispute, then stage 1, then the full stage where it is my turn.
+
+        Where only its author is known here, nobody waits for what I find and nobody else can flood me: then every
+        check is for my own front, and only its urgency counts.
+        """
+        purpose: Purpose
         if record.false:
             return None
         for stage, item in record.failures:
@@ -141,13 +147,15 @@ class Beliefs(msgspec.Struct, kw_only=True):
         heeded = [v for v in record.accusers if self.peer(v.peer).heeded]
         accuser = next((v for v in heeded if v.stage is not Stage.RETRAIN), None)
         if accuser is not None:
-            purpose: Purpose = "repeat" if record.enters else "distant"
+            purpose = "repeat" if record.enters else "distant"
             return self._check(claim, record, accuser.stage, purpose, accuser.item, accuser.peer)
         if not record.enters or record.admitted:
             return None
+        duty = record.duty and not record.alone
         if not record.weighed:
-            return self._check(claim, record, Stage.WEIGHTS, "duty" if record.duty else "weights")
-        if record.duty and not record.checked:
+            purpose = "duty" if duty else "own" if record.alone else "weights"
+            return self._check(claim, record, Stage.WEIGHTS, purpose)
+        if duty and not record.checked:
             return self._check(claim, record, record.full_stage, "duty")
         if self._believed(record) or (record.checked and self._odds(record, record.attesters) <= ADMIT):
             return None
@@ -175,10 +183,21 @@ class Beliefs(msgspec.Struct, kw_only=True):
             cost=(COST if item is None else ITEM_COST)[stage],
             purpose=purpose,
             newcomer=newcomer,
-            surprise=record.surprise,
+            urgency=urgency(record.surprise, self._units_left(record)),
             round=record.round,
             item=item,
         )
+
+    def _units_left(self, record: ClaimRecord) -> float:
+        """Units of own checks until a claim is admitted, if it passes them all and nothing else speaks for it."""
+        odds = self._odds(record, record.attesters) - ADMIT
+        weights = 0.0
+        if not record.weighed:
+            odds += math.log1p(-power(Stage.WEIGHTS))
+            weights = COST[Stage.WEIGHTS]
+        # A newcomer's two replays meet the bound exactly: rounding must not make them three.
+        passes = math.ceil(odds / -math.log1p(-power(record.full_stage)) - 1e-9)
+        return weights + COST[record.full_stage] * max(1, passes)
 
     # Sanctions
 
