@@ -5,7 +5,6 @@ transport there is no mesh, and the search is the same.
 """
 
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -15,9 +14,11 @@ import trio
 from evaluator.jobs import Failure
 from genome import Birth, Genome
 from node.logs import Log
+from node.mesh.arrivals import Arrivals
 from node.mesh.books import Books
 from node.mesh.candidates import Candidate, Candidates
-from node.mesh.checks import Checker, Finding
+from node.mesh.checking import Checking
+from node.mesh.checks import Checker
 from node.mesh.claimant import Claimant, Signer
 from node.mesh.desk import Desk
 from node.mesh.evidence import EvidenceRoom
@@ -25,6 +26,7 @@ from node.mesh.front import Front
 from node.mesh.intake import Intake
 from node.mesh.judge import Judge, Values
 from node.mesh.publisher import Publisher
+from node.mesh.tiers import Tiers
 from node.mesh.trainings import Trainings
 from node.mesh.vault import Vault
 from node.mesh.workbench import Workbench
@@ -34,7 +36,7 @@ from node.protocol.claims import Accusation, Attestation, Claim, Setback, Signed
 from node.protocol.errors import ProtocolError
 from node.protocol.identity import Identity, peer_id
 from node.protocol.questions import No
-from node.protocol.trust import Check, Ledger, Stage, TrustSettings
+from node.protocol.trust import Check, Ledger, TrustSettings
 from node.protocol.wire import encode
 from node.schedule import Guest
 from node.search import Disk
@@ -45,12 +47,7 @@ from node.transports.base import Transport, TransportError
 __all__ = ["Mesh", "MeshSettings"]
 
 
-_QUEUE = 256
-_SOURCES = 64
-_OF_SOURCE = 32
 _FIRST_ROUNDS = 12
-_TRIES = 3
-_RETRY_ROUNDS = 5
 
 
 class MeshSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,8 +106,6 @@ class Mesh:
         self._settings = settings
         self._rng = rng
         self._now = now
-        self._welcome = welcome
-        self._shun = shun
         self._log = log
         self.books = Books(
             me=identity.peer,
@@ -127,6 +122,15 @@ class Mesh:
             me=self._me, judge=judge, books=self.books, desk=self.desk, front=self.front, rng=rng
         )
         self.signer = Signer(identity, now=now, last=self.books.last_sequence(self._me))
+        self.tiers = Tiers(
+            books=self.books,
+            front=self.front,
+            judge=judge,
+            intake=self.intake,
+            welcome=welcome,
+            shun=shun,
+            log=log,
+        )
         self.checker = Checker(
             me=self._me,
             judge=judge,
@@ -136,6 +140,16 @@ class Mesh:
             workbench=workbench,
             rng=rng,
             trainings=trainings,
+        )
+        self.checking = Checking(
+            books=self.books,
+            checker=self.checker,
+            judge=judge,
+            signer=self.signer,
+            tiers=self.tiers,
+            tell=self._tell,
+            now=now,
+            log=log,
         )
         self.claimant = Claimant(
             signer=self.signer,
@@ -148,8 +162,7 @@ class Mesh:
             device=device,
             now=now,
         )
-        self._arrivals, self._arrived = trio.open_memory_channel[tuple[str, tuple[Signed, ...]]](_QUEUE)
-        self._waiting: dict[str, deque[tuple[Signed, ...]]] = {}
+        self.arrivals = Arrivals(self.take, log)
         self._outbox: list[Signed] = []
         self.candidates = Candidates(
             judge,
@@ -158,10 +171,6 @@ class Mesh:
             claimed=(claim.genome.hex() for claim in self.books.own_claims().values()),
         )
         self._units = 0.0
-        self._later: dict[
-            str, tuple[int, int]
-        ] = {}  # claims whose checks could not be run: tries, and when again
-        self._urged: set[str] = set()  # claims that the owner wants checked before others
         self._checks_due = trio.Event()
         self._claims_due = trio.Event()
         self._round_due = trio.Event()
@@ -236,10 +245,7 @@ class Mesh:
         except ProtocolError as error:
             self.intake.mark(peer, str(error))
             raise
-        try:
-            self._arrivals.send_nowait((peer, records))
-        except trio.WouldBlock:
-            self._log("announcement.dropped", peer=peer)
+        self.arrivals.put(peer, records)
 
     async def requested(self, peer: str, body: bytes) -> bytes:
         """Answer a question. A peer under a ban hears why, and what it can run again itself."""
@@ -269,7 +275,7 @@ class Mesh:
 
                 async def up() -> None:
                     for loop in (
-                        self._take_in,
+                        self.arrivals.run,
                         self._announce,
                         self._flush,
                         self._meet,
@@ -286,27 +292,6 @@ class Mesh:
         finally:
             with trio.CancelScope(shield=True):
                 await self.books.flush(fold=True)
-
-    async def _take_in(self) -> None:
-        """Each source's records one by one, those of several sources side by side: a slow one waits alone."""
-        async with trio.open_nursery() as nursery:
-            async for source, records in self._arrived:
-                waiting = self._waiting.get(source)
-                if waiting is None and len(self._waiting) < _SOURCES:
-                    self._waiting[source] = deque([records])
-                    nursery.start_soon(self._take_from, source)
-                elif waiting is not None and len(waiting) < _OF_SOURCE:
-                    waiting.append(records)
-                else:
-                    self._log("announcement.dropped", peer=source)  # catching up will bring it again
-
-    async def _take_from(self, source: str) -> None:
-        waiting = self._waiting[source]
-        try:
-            while waiting:
-                await self.take(source, waiting.popleft())
-        finally:
-            del self._waiting[source]
 
     async def take(self, source: str, records: Sequence[Signed]) -> None:
         """Take in records that a peer carried."""
@@ -400,58 +385,10 @@ class Mesh:
         now = self._now()
         self.books.believe(trust.Ticked(at=now, compute=self._units))
         self._units = 0.0
-        self._admit(now)
-        self._refresh(now)
-        for claim in self._useless():
-            self.books.believe(trust.Dropped(at=now, claim=claim))
+        self.tiers.admit(now)
+        self.tiers.refresh(now)
+        self.tiers.drop_useless(now)
         self._tidy(now)
-
-    def _admit(self, now: float) -> bool:
-        """Confirm every claim that is believed by now; whether there was one."""
-        ledger, some = self.ledger, False
-        for claim in list(ledger.pending):
-            if claim in self.books.values and ledger.verdict(claim, now) == "admit":
-                self.books.believe(trust.Admitted(at=now, claim=claim))
-                self.books.log("claim.confirmed", claim=claim, peer=ledger.claims[claim].peer)
-                self._log("claim.confirmed", claim=claim[:16], peer=ledger.claims[claim].peer)
-                some = True
-        return some
-
-    def _refresh(self, now: float) -> None:
-        """Bring the front and the search's guests in line with what is believed."""
-        tiers: dict[str, dict[str, tuple[str, Values]]] = {"confirmed": {}, "provisional": {}}
-        for claim, values in self.books.values.items():
-            if claim in self.ledger.claims:
-                standing = self.ledger.standing(claim, now)
-                if standing in tiers:
-                    tiers[standing][claim] = (self.books.claims[claim].genome.hex(), values)
-        for claim in self.front.update(tiers["confirmed"], tiers["provisional"]):
-            self.books.believe(trust.Dropped(at=now, claim=claim))
-        self._welcome(self._guests("confirmed"), self._guests("provisional"))
-        self._shun(self.intake.shunned())
-
-    def _guests(self, kind: str) -> list[Guest]:
-        assert kind in ("confirmed", "provisional")
-        found: dict[str, Guest] = {}
-        for genome, values in self.front.guests("confirmed" if kind == "confirmed" else "provisional"):
-            body = self.books.genome(genome)
-            if body is not None:
-                found.setdefault(genome, Guest(genome=Genome.decode(body), objectives=dict(values)))
-        return list(found.values())
-
-    def _useless(self) -> list[str]:
-        """Claims of this task in waiting that would not enter any more, and about which nothing is in dispute."""
-        task = self._judge.task_id.hex()
-        rows = self.front.confirmed_rows()
-        return [
-            claim
-            for claim in self.ledger.pending
-            if self.ledger.claims[claim].task == task
-            and not self.ledger.claims[claim].accusers
-            and not self.ledger.claims[claim].failures
-            and not self.ledger.claims[claim].admitted
-            and not (claim in self.books.values and self._judge.enters(self.books.values[claim], rows))
-        ]
 
     def _tidy(self, now: float) -> None:
         held = self.books.own_claims()
@@ -460,10 +397,7 @@ class Mesh:
         self.books.tidy()
         self.candidates.tidy(claim.genome.hex() for claim in held.values())
         self.evidence.retain({bytes.fromhex(claim) for claim in held} | self.books.own_elsewhere(now))
-        self.checker.forget(self.checker.remembered() - self.ledger.claims.keys())
-        self.checker.clear(self.ledger.pending)
-        self._urged &= self.ledger.claims.keys()
-        self._later = {claim: later for claim, later in self._later.items() if claim in self.ledger.claims}
+        self.checking.tidy()
 
     # Checks
 
@@ -476,143 +410,20 @@ class Mesh:
 
     def next_check(self) -> Check | None:
         """The check to run now, within the budget; None where none is wanted or paid for."""
-        ledger, now = self.ledger, self._now()
-        wanted = [
-            check
-            for check in ledger.wanted(now)
-            if check.claim in self.books.claims and self._later.get(check.claim, (0, 0))[1] <= ledger.round
-        ]
-        urged = [check for check in wanted if check.claim in self._urged]
-        # Of what the owner urges, but cannot be paid for yet, the other checks must not wait.
-        chosen = trust.plan(ledger.bucket, urged, ledger.settings) or trust.plan(
-            ledger.bucket, wanted, ledger.settings
-        )
-        return chosen[0] if chosen else None
+        return self.checking.next()
+
+    async def do_check(self, check: Check) -> None:
+        """Run one check and believe what came of it."""
+        await self.checking.run(check)
 
     def urge(self, text: str) -> str:
         """Have the claim whose id starts with `text` checked before others, out of the same budget; says which one.
 
         Raises TrustError where there is no such claim, or nothing of it is left to be checked.
         """
-        found = [claim for claim in self.books.claims if claim.startswith(text)]
-        if len(found) != 1:
-            few = "several claims start" if found else "no genome of this run and no claim starts"
-            raise trust.TrustError(f"{few} with {text!r}. `eqmesh peers show` lists claims.")
-        (claim,) = found
-        if not any(check.claim == claim for check in self.ledger.wanted(self._now())):
-            raise trust.TrustError(
-                f"of claim {claim[:12]} nothing is left to be checked here. `eqmesh claim show` tells what was found, "
-                "`eqmesh verify` trains it again."
-            )
-        self._urged.add(claim)
-        self._later.pop(claim, None)
+        said = self.checking.urge(text)
         self._checks_due.set()
-        return f"Claim {claim[:12]} is checked next, as soon as the budget of checks pays for it."
-
-    async def do_check(self, check: Check) -> None:
-        """Run one check and believe what came of it."""
-        began = trio.current_time()
-        finding = await self.checker.prepare(check)
-        if finding is None and self._stands(check.claim):
-            if not self.ledger.bucket.affords(check.cost, newcomer=check.newcomer):
-                return
-            self.books.believe(
-                trust.Started(at=self._now(), claim=check.claim, cost=check.cost, newcomer=check.newcomer)
-            )
-            finding = await self.checker.run(check)
-        if finding is None or not self._stands(check.claim):
-            return
-        seconds = trio.current_time() - began
-        self.books.found(self.checker.row(check, finding, at=self._now(), seconds=seconds))
-        self._log(
-            "claim.checked",
-            claim=check.claim[:16],
-            stage=check.stage.value,
-            passed=finding.passed,
-            detail=finding.detail,
-        )
-        self._urged.discard(check.claim)
-        if finding.passed is None:
-            self._put_off(check.claim)
-            return
-        self._later.pop(check.claim, None)
-        if check.item is not None:
-            self._repeated(check, finding)
-        else:
-            self._checked(check, finding)
-
-    def _stands(self, claim: str) -> bool:
-        """Whether a claim is still there: its claimant chooses when it expires, and how long a check waits for it."""
-        return claim in self.ledger.claims and claim in self.books.claims
-
-    def _put_off(self, claim: str) -> None:
-        """A check could not be run: again some rounds later, and after a few times never."""
-        tries = self._later.get(claim, (0, 0))[0] + 1
-        if tries >= _TRIES:
-            self.books.believe(trust.Dropped(at=self._now(), claim=claim))
-            self._later.pop(claim, None)
-        else:
-            self._later[claim] = (tries, self.ledger.round + _RETRY_ROUNDS)
-
-    def _checked(self, check: Check, finding: Finding) -> None:
-        claim = self.books.claims[check.claim]
-        stated = finding.mine is not None
-        self.books.believe(
-            trust.Checked(
-                at=self._now(),
-                claim=check.claim,
-                stage=check.stage,
-                passed=bool(finding.passed),
-                complete=finding.complete,
-                item=finding.item,
-                claimed=100 * claim.objectives["accuracy"] if stated else None,
-                mine=100 * finding.mine if finding.mine is not None else None,
-            )
-        )
-        if finding.passed and check.stage is Stage.REPLAY and finding.leaves:
-            record, body = self.signer.sign(
-                Attestation,
-                claim=bytes.fromhex(check.claim),
-                stage="2a",
-                leaves=finding.leaves[:8],
-                objectives={},
-            )
-            self._tell(record, body)
-        if finding.steps is not None:
-            genome = self.books.genome(claim.genome.hex())
-            if genome is not None:
-                self.books.value(check.claim, self._judge.values(claim, Genome.decode(genome), finding.steps))
-        now = self._now()
-        if self._admit(now):
-            self._refresh(now)
-
-    def _repeated(self, check: Check, finding: Finding) -> None:
-        claim = self.books.claims[check.claim]
-        peer, item = peer_id(claim.peer), check.item or ""
-        self.books.believe(
-            trust.Repeated(
-                at=self._now(),
-                claim=check.claim,
-                stage=check.stage,
-                item=item,
-                passed=bool(finding.passed),
-            )
-        )
-        if finding.passed:
-            return
-        self.books.log("peer.banned", peer=peer, claim=check.claim, stage=check.stage.value, item=item)
-        self._log("peer.banned", peer=peer, claim=check.claim[:16], stage=check.stage.value)
-        record, body = self.signer.sign(
-            Accusation,
-            claim=bytes.fromhex(check.claim),
-            stage="2a" if check.stage is Stage.REPLAY else "1",
-            segment=int(item) if item.isdigit() else 0,
-            claimed=finding.claimed,
-            found=finding.found,
-            path=finding.path,
-        )
-        self._tell(record, body)
-        self._refresh(self._now())
+        return said
 
     # Claims
 
@@ -669,17 +480,17 @@ class Mesh:
             self.books.log("peer.banned", peer=event.peer, until=event.until, reason=event.reason)
         else:
             self.books.log("peer.unbanned", peer=event.peer)
-        self._refresh(event.at)
+        self.tiers.refresh(event.at)
         await self.books.flush()
 
     def sizes(self) -> dict[str, int]:
         """How much is in each table and queue: none of them may grow for ever."""
         return {
-            "arrivals": self._arrivals.statistics().current_buffer_used,
+            "arrivals": len(self.arrivals),
             "outbox": len(self._outbox),
             "candidates": len(self.candidates),
             "claimed": len(self.candidates.claimed),
-            "put_off": len(self._later),
+            "put_off": self.checking.put_off,
             "published": len(self._publisher),
             "marks": len(self.intake.marks),
             "peers": len(self.intake.peers),

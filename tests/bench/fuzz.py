@@ -295,7 +295,7 @@ class Fuzz:
 
     async def _announce(self, body: bytes) -> None:
         await self.node.mesh.announced(self.mal.peer, topic_of(JUDGE.task_id), body)
-        await self.node.mesh.take(*self.node.mesh._arrived.receive_nowait())
+        await self.node.mesh.take(*self.node.mesh.arrivals.get())
 
     async def _record(self, _body: bytes) -> None:
         # The door behind the decoder: also what no announcement could carry.

@@ -52,7 +52,7 @@ async def test_one_that_answers_slowly_holds_up_nobody_elses_records(
                     await bob.mesh.announced(mal.peer, topic, body)
             for body in announcements([claim]):
                 await bob.mesh.announced(ann.peer, topic, body)
-            nursery.start_soon(bob.mesh._take_in)
+            nursery.start_soon(bob.mesh.arrivals.run)
             await trio.sleep(60)
             known = bob.knows(claim)
             nursery.cancel_scope.cancel()
