@@ -16,6 +16,7 @@ from node.store.board.fronts import (
     cloud,
     compromise,
     front_rows,
+    genomes_of,
     hypervolume_of,
     progress,
     values_of,
@@ -31,13 +32,15 @@ _KEPT = 2
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run: every genome's values, its front with peers' claims, and how it came to be.
 
-    `front` are the rows of the own front, before peers' claims; `knee` is one of them or None. `hypervolume` is that of
+    `front` are the rows of the own front, before peers' claims, and `genomes` their ids; `knee` is one of them or
+    None. `hypervolume` is that of
     the front as `eqmesh front` gives it: with confirmed claims, by means over fresh seeds where there are any. `known`
     counts all genomes of the store.
     """
 
     cloud: Cloud
     front: tuple[int, ...]
+    genomes: frozenset[str]
     knee: int | None
     claims: tuple[Foreign, ...]
     tiers: Tiers
@@ -88,6 +91,7 @@ def _made(board: Board, run: RunHead, now: float) -> Results:
     return Results(
         cloud=found,
         front=tuple(front),
+        genomes=genomes_of(board, found, front),
         knee=compromise(found, placed.own),
         claims=tuple(claims),
         tiers=placed,

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.errors import DashboardError
@@ -74,6 +74,9 @@ class Verdict:
     def passed(self) -> bool:
         """Whether the request may go on to a page."""
         return self.status == 200
+
+
+_TOO_LONG = Verdict(413, f"A request may carry {MOST_BODY} bytes.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,10 +218,11 @@ class Guarded:
         headers = Headers(scope=scope)
         verdict = self._guard.judge(scope["method"], scope["path"], scope["query_string"], headers)
         if verdict.passed and _length(headers) > MOST_BODY:
-            verdict = Verdict(413, f"A request may carry {MOST_BODY} bytes.")
+            verdict = _TOO_LONG
         if not verdict.passed:
             await _refuse(verdict, self._guard, send, plain=_wants_json(scope["path"], headers))
             return
+        body = _Body(receive)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -227,7 +231,12 @@ class Guarded:
                     found.setdefault(name, value)
             await send(message)
 
-        await self._inner(scope, _bounded(receive), send_guarded)
+        try:
+            await self._inner(scope, body.receive, send_guarded)
+        except ClientDisconnect:
+            # Who asked has gone, and hears no answer, or sent more than is read.
+            if body.too_long:
+                await _refuse(_TOO_LONG, self._guard, send, plain=_wants_json(scope["path"], headers))
 
 
 def _length(headers: Headers) -> int:
@@ -235,17 +244,21 @@ def _length(headers: Headers) -> int:
     return int(text) if text.isdecimal() and len(text) < 12 else MOST_BODY + 1
 
 
-def _bounded(receive: Receive) -> Receive:
+class _Body:
     """The body of a request, which ends as a disconnection where it grows beyond what is allowed."""
-    taken = 0
 
-    async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        return message if taken <= MOST_BODY else {"type": "http.disconnect"}
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._taken = 0
 
-    return bounded
+    @property
+    def too_long(self) -> bool:
+        return self._taken > MOST_BODY
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._taken += len(message.get("body", b""))
+        return message if not self.too_long else {"type": "http.disconnect"}
 
 
 def _wants_json(path: str, headers: Headers) -> Literal["json", "html"]:
@@ -274,6 +287,9 @@ async def _refuse(verdict: Verdict, guard: Guard, send: Send, *, plain: Literal[
         }
     if verdict.status == 405:
         extra["Allow"] = "GET, HEAD, POST"
+    if verdict.status == 413:
+        # The rest of the body is not read, so nothing can follow it.
+        extra["Connection"] = "close"
     if plain == "json":
         body, kind = (
             msgspec.json.encode({"error": verdict.text, "status": verdict.status}),

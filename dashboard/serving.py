@@ -4,7 +4,9 @@ import asyncio
 import socket
 from pathlib import Path
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dashboard.app import make_app
 from dashboard.guard import Guard
@@ -27,7 +29,7 @@ def settings(store: Path, guard: Guard) -> uvicorn.Config:
     """The server's settings: HTTP/1.1 alone, short waits, bounded headers and connections, no log of addresses."""
     return uvicorn.Config(
         make_app(store, guard),
-        http="h11",
+        http=_Protocol,
         ws="none",
         loop="asyncio",
         log_config=None,
@@ -40,6 +42,25 @@ def settings(store: Path, guard: Guard) -> uvicorn.Config:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=2,
     )
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 where bytes that are none get one answer at most, whatever the application is about to say."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what came, unless an answer to its request has begun, and hang up.
+
+        The protocol as it comes lets the application go on, and refuses after an answer too: each breaks the order that
+        h11 keeps, and writes its traceback to the terminal at a stranger's wish.
+        """
+        if self.cycle is not None:
+            # Whatever the application sends from now on is dropped, and what it waits for does not come.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
 
 class Server(uvicorn.Server):

@@ -3,7 +3,8 @@
 import trio
 
 from evaluator.errors import EvaluatorError
-from evaluator.jobs import Ready, Reply, Request, decode_reply, encode, frame_length
+from evaluator.frames import decode_reply, encode, frame_length
+from evaluator.jobs import Ready, Reply, Request
 
 __all__ = ["Child", "WorkerEndedError"]
 

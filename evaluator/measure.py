@@ -1,8 +1,7 @@
-"""A job to its outcome, alone or in a group: check its cost, build, train, measure. Runs in a worker."""
+"""A job to its outcome, alone or in a group: set up, build, train, measure. Runs in a worker."""
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,26 +10,15 @@ import numpy as np
 
 from evaluator import limits, weights
 from evaluator.build import build, learner_of, member_of
-from evaluator.cost import Cost, cost_of, excess, predict_rate, step_cost
-from evaluator.curriculum import curriculum_of
+from evaluator.cost import Cost, predict_rate, step_cost
 from evaluator.errors import EvaluatorError
 from evaluator.groups import group_key
-from evaluator.jobs import (
-    Arithmetic,
-    Calibration,
-    CostLimits,
-    Job,
-    JobArithmetic,
-    Measured,
-    Outcome,
-    Settling,
-    stream_key,
-)
-from evaluator.shape import NoImageError
-from evaluator.tasks import DatasetTask, TestPermit, Tier
+from evaluator.jobs import Calibration, Job, Measured, Outcome, Settling
+from evaluator.setups import RefusedError, Setup, set_up
+from evaluator.tasks import DatasetTask, Tier
 from evaluator.telemetry import Observation, Watched, observe, state_weights
-from evaluator.train import Plan, State, Trained, train, train_population
-from genome import Genome, Value
+from evaluator.train import State, Trained, train, train_population
+from genome import Genome
 from kernels import Diagnostics, DivergedError, Learner
 from kernels.members import Member, Population, population_of
 
@@ -39,100 +27,10 @@ if TYPE_CHECKING:
 
     from evaluator.probes.objectives import Scored
 
-    Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
-
-__all__ = [
-    "Evidence",
-    "Finished",
-    "RefusedError",
-    "Setup",
-    "affordable",
-    "outcome_of",
-    "plan_of",
-    "run_network",
-    "set_up",
-    "split_arrays",
-    "train_alone",
-    "train_together",
-]
+__all__ = ["Finished", "outcome_of", "run_network", "train_alone", "train_together"]
 
 _CURVE_EXAMPLES = 2000
 _DIAGNOSED_EXAMPLES = 128
-
-
-class RefusedError(EvaluatorError):
-    """The genome asks for more than the limits of the job allow."""
-
-
-def affordable(
-    values: Mapping[str, Value], task: DatasetTask, arithmetic: JobArithmetic, bounds: CostLimits
-) -> tuple[Cost, Arithmetic]:
-    """Analytic cost of a network, and its arithmetic class.
-
-    Raises RefusedError for a cost beyond the bounds, and for filters where the task's inputs are no images.
-    """
-    if arithmetic == "task":
-        raise EvaluatorError(
-            f"task {task.name!r} trains networks, so an arithmetic class must be named, got 'task'"
-        )
-    try:
-        cost = cost_of(
-            values,
-            inputs=task.inputs,
-            classes=task.classes,
-            arithmetic=arithmetic,
-            image=task.image,
-            heads=task.heads,
-        )
-    except NoImageError as error:
-        raise RefusedError(str(error)) from error
-    refusal = excess(cost, bounds)
-    if refusal is not None:
-        raise RefusedError(refusal)
-    return cost, arithmetic
-
-
-def split_arrays(task: DatasetTask, tier: Tier, job: Job) -> "tuple[Arrays, Arrays]":
-    """Arrays to train on and arrays to measure on, as the job's split and purpose allow.
-
-    A report on the test split trains on the tier's training examples and on the validation split, for nothing is
-    left to be chosen by then. Raises SealedSplitError for a search that asks for the test split.
-    """
-    data = task.load().at(tier)
-    if job.split == "test":
-        return data.train_and_validation(), data.open_test(TestPermit(reason=job.purpose))
-    return (data.train_x, data.train_y), (data.validation_x, data.validation_y)
-
-
-def plan_of(job: Job, tier: Tier, values: Mapping[str, Value], *, examples: int) -> Plan:
-    """The training that this job stands for, of a genome of these values."""
-    return Plan(
-        examples=examples,
-        epochs=tier.epochs,
-        batch=int(values["batch"]),
-        key=stream_key(job.genome_id, job.task_id, job.seed),
-        schedule=str(values["schedule"]),
-        checkpoints=job.checkpoints,
-        curriculum=curriculum_of(values),
-    )
-
-
-class Setup(NamedTuple):
-    """A job that is ready to be trained: what it may cost, what it is trained and measured on, and in which order."""
-
-    job: Job
-    task: DatasetTask
-    genome: Genome
-    cost: Cost
-    arithmetic: Arithmetic
-    arrays: "tuple[Arrays, Arrays]"
-    plan: Plan
-    evidence: "Evidence"
-
-    @property
-    def values(self) -> dict[str, Value]:
-        """The genes by name."""
-        return dict(self.genome.values)
 
 
 class Finished(NamedTuple):
@@ -148,26 +46,6 @@ class Finished(NamedTuple):
     evaluate_cpu_s: float
     resident: int
     diagnose: "Callable[[NDArray[np.float32], NDArray[np.int64]], Diagnostics]"
-
-
-def set_up(
-    job: Job, task: DatasetTask, tier: Tier, genome: Genome, *, arrays: "tuple[Arrays, Arrays] | None" = None
-) -> Setup:
-    """All that a training needs but the network. `arrays` are those of another job of its group, which has the same.
-
-    Raises RefusedError, SealedSplitError, DataError, EvaluatorError.
-    """
-    values = dict(genome.values)
-    cost, arithmetic = affordable(values, task, job.arithmetic, job.limits)
-    if task.heads and (job.telemetry or job.probes):
-        raise RefusedError(
-            f"telemetry by epoch and probes read one head's scores, task {task.name!r} has {len(task.heads)}. Ask for "
-            "neither, or take its parts one by one."
-        )
-    evidence = Evidence(job)
-    arrays = arrays or split_arrays(task, tier, job)
-    plan = plan_of(job, tier, values, examples=len(arrays[0][0]))
-    return Setup(job, task, genome, cost, arithmetic, arrays, plan, evidence)
 
 
 def run_network(
@@ -405,34 +283,6 @@ def _probed(setup: Setup, finished: Finished) -> "dict[str, Scored]":
         )
     except EvaluatorError as error:
         raise RefusedError(str(error)) from error
-
-
-class Evidence:
-    """Files by which a stranger can check a training, written where the job asks for them."""
-
-    def __init__(self, job: Job) -> None:
-        if job.evidence and job.spool is None:
-            raise EvaluatorError(
-                "evidence is written to the spool folder, but the job names none. Set spool."
-            )
-        self._folder = Path(job.spool) if job.evidence and job.spool is not None else None
-        self.states: list[str] = []
-        self.state_bytes = 0
-
-    def keep_state(self, _step: int, state: State) -> None:
-        """Write a learner's state, named by its bytes."""
-        assert self._folder is not None
-        name, body = weights.pack(state)
-        weights.spool(self._folder, name, body, suffix=".state")
-        self.states.append(name)
-        self.state_bytes = max(self.state_bytes, len(body))
-
-    def keep_predictions(self, body: bytes) -> str:
-        """Name of the predictions; written only as evidence."""
-        name = hashlib.sha256(body).hexdigest()
-        if self._folder is not None:
-            weights.spool(self._folder, name, body, suffix=".predictions")
-        return name
 
 
 def _accuracy(task: DatasetTask, scores: "NDArray[np.floating]", y: "NDArray[np.int64]") -> float:

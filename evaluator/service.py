@@ -35,7 +35,8 @@ from evaluator.jobs import (
     failure_of,
     objectives_fingerprint,
 )
-from evaluator.measure import Finished, RefusedError, Setup, outcome_of, run_network, set_up, train_together
+from evaluator.measure import Finished, outcome_of, run_network, train_together
+from evaluator.setups import RefusedError, Setup, set_up
 from evaluator.spaces import resolve_space
 from evaluator.tasks import DatasetTask, FunctionTask, Task, TestPermit, Tier, resolve, task_id
 from evaluator.verification import replay_network, weigh

@@ -16,7 +16,7 @@ from evaluator.cost import nominal_steps
 from evaluator.errors import EvaluatorError, EvidenceError
 from evaluator.groups import group_key
 from evaluator.jobs import Replay, Replayed, Weigh, Weighed
-from evaluator.measure import affordable, plan_of, split_arrays
+from evaluator.setups import affordable, plan_of, split_arrays
 from evaluator.tasks import DatasetTask, Tier
 from evaluator.train import fingerprint, replay_segment
 from genome import Genome, Value

@@ -11,7 +11,8 @@ import threading
 
 from evaluator import limits
 from evaluator.errors import EvaluatorError
-from evaluator.jobs import Batch, Calibrate, Reply, Request, decode_request, encode, frame_length
+from evaluator.frames import decode_request, encode, frame_length
+from evaluator.jobs import Batch, Calibrate, Reply, Request
 
 __all__ = ["main"]
 

@@ -4,84 +4,17 @@ A gene is expressed only where the network that it would be part of reads it, so
 options that cannot meet are two genes, one for each case, and no condition is left to the builder to check.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from genome.conditions import ALWAYS, All, Any, AtLeast, Condition, Is
 from genome.genes import Choice, Gene, Integer, Real
 from genome.mlp import MLP
 from genome.space import SearchSpace
+from genome.structure import EP, LINEARISED, NUDGED, NUDGES, RULES_CE, RULES_MSE, Structure
 
-__all__ = ["CONV", "CUBE", "FAMILY", "RULES_CE", "RULES_MSE"]
+__all__ = ["CONV", "CUBE", "FAMILY"]
 
-RULES_CE = ("plain", "holomorphic", "continual", "predictive-coding")
-RULES_MSE = (*RULES_CE, "coupled", "contrastive-hebbian")
-EP = Is("credit", "ep")
-_NUDGED = ("centred", "one-sided", "negative", "random-sign")
-NUDGED = Is("estimate", *_NUDGED)
-LINEARISED = Is("estimate", "linearised")
-SETTLING = ("holomorphic", "continual", "coupled", "contrastive-hebbian")
 _CHANNELS = (2, 4, 8, 16, 32, 64)
-
-
-@dataclass(frozen=True)
-class _Structure:
-    """What genes need to know of a kind of network.
-
-    `genes` shape it; `deep` holds where hidden layers meet hidden layers, `shallow` where there is one hidden layer.
-    Without `dense`, there is neither the linearised estimate nor backpropagation; without `untieable`, no feedback of
-    its own; without `complex`, no holomorphic rule. `capped` says where a spectral norm can be capped, and `sweeps` how
-    many the free and the nudged phase may be given at most.
-    """
-
-    genes: tuple[Gene, ...]
-    deep: Condition
-    shallow: Condition | None
-    capped: Condition
-    dense: bool = False
-    sweeps: tuple[int, int] = (32, 16)
-    untieable: bool = True
-    complex: bool = True
-
-    def rules(self, *names: str) -> Condition:
-        """Where the rule is one of `names`, whichever output it serves; those that it cannot have are passed over."""
-        parts = [
-            Is(gene, *found)
-            for gene, known in (("rule_ce", self.ce), ("rule_mse", self.mse))
-            if (found := [name for name in known if name in names])
-        ]
-        return parts[0] if len(parts) == 1 else Any(*parts)
-
-    @property
-    def ce(self) -> tuple[str, ...]:
-        """The rules of an output ce."""
-        return tuple(name for name in RULES_CE if self.complex or name != "holomorphic")
-
-    @property
-    def mse(self) -> tuple[str, ...]:
-        """The rules of an output mse."""
-        return tuple(name for name in RULES_MSE if self.complex or name != "holomorphic")
-
-    @property
-    def settling(self) -> Condition:
-        """Where states settle in an energy: all but predictive coding, which settles values and their errors."""
-        return self.rules("plain", *SETTLING)
-
-    @property
-    def open(self) -> Condition:
-        """Where the general learner serves: the linearised estimate is an algorithm of the engine alone."""
-        return Any(NUDGED, self.rules(*SETTLING, "predictive-coding"))
-
-    @property
-    def open_settling(self) -> Condition:
-        """Where the general learner settles states in an energy."""
-        return Any(NUDGED, self.rules(*SETTLING))
-
-    @property
-    def multi(self) -> Condition:
-        """Where more than one layer of states waits for others."""
-        if self.deep is ALWAYS:
-            return EP
-        return All(EP, Any(self.deep, Is("output", "mse")))
 
 
 def _taken(name: str, when: Condition, *, options: tuple[str, ...] | None = None) -> Gene:
@@ -99,18 +32,18 @@ def _sweeps(name: str, when: Condition, most: int) -> Gene:
     return replace(gene, high=most, when=when)
 
 
-def _rule_genes(kind: _Structure) -> tuple[Gene, ...]:
+def _rule_genes(kind: Structure) -> tuple[Gene, ...]:
     """What is learned by, and from which phases."""
     return (
         _taken("credit", ALWAYS, options=("ep", "backprop") if kind.dense else ("ep",)),
         _taken("output", ALWAYS),
         Choice("rule_ce", kind.ce, doc="Learning rule, output ce.", when=All(EP, Is("output", "ce"))),
         Choice("rule_mse", kind.mse, doc="Learning rule, output mse.", when=All(EP, Is("output", "mse"))),
-        _taken("estimate", kind.rules("plain"), options=(*_NUDGED, "linearised") if kind.dense else _NUDGED),
+        _taken("estimate", kind.rules("plain"), options=(*NUDGES, "linearised") if kind.dense else NUDGES),
     )
 
 
-def _state_genes(kind: _Structure) -> tuple[Gene, ...]:
+def _state_genes(kind: Structure) -> tuple[Gene, ...]:
     """What a state is: its nonlinearity, how many may be active, the precision of the weights that it meets."""
     corners = kind.rules("continual", "predictive-coding", "coupled", "contrastive-hebbian")
     clipped = Any(Is("activation", "clip"), LINEARISED) if kind.dense else Is("activation", "clip")
@@ -149,7 +82,7 @@ def _state_genes(kind: _Structure) -> tuple[Gene, ...]:
     )
 
 
-def _nudge_genes(kind: _Structure) -> tuple[Gene, ...]:
+def _nudge_genes(kind: Structure) -> tuple[Gene, ...]:
     """How strongly the output is pulled, and by what way that comes down."""
     points = Integer(
         "points",
@@ -196,7 +129,7 @@ def _nudge_genes(kind: _Structure) -> tuple[Gene, ...]:
     )
 
 
-def _settling_genes(kind: _Structure) -> tuple[Gene, ...]:
+def _settling_genes(kind: Structure) -> tuple[Gene, ...]:
     """How states, or the values of predictive coding, find their rest."""
     multi = All(kind.multi, kind.settling)
     block: Condition = Is("scheme", "block")
@@ -274,7 +207,7 @@ def _settling_genes(kind: _Structure) -> tuple[Gene, ...]:
     )
 
 
-def _step_genes(kind: _Structure) -> tuple[Gene, ...]:
+def _step_genes(kind: Structure) -> tuple[Gene, ...]:
     """How a gradient becomes an update."""
     others = kind.rules("plain", "holomorphic", "predictive-coding", "coupled", "contrastive-hebbian")
     sgd = Any(Is("optimizer", "sgd"), kind.rules("continual"))
@@ -351,7 +284,7 @@ def _order_genes() -> tuple[Gene, ...]:
     )
 
 
-def _space(name: str, kind: _Structure) -> SearchSpace:
+def _space(name: str, kind: Structure) -> SearchSpace:
     genes = (
         *_rule_genes(kind), *kind.genes, *_state_genes(kind), *_nudge_genes(kind), *_settling_genes(kind),
         *_step_genes(kind), *_order_genes(),
@@ -361,7 +294,7 @@ def _space(name: str, kind: _Structure) -> SearchSpace:
 
 LOOPED = Is("looped", "on")
 LAYERED = Any(Is("credit", "backprop"), LINEARISED, Is("looped", "off"))
-_DENSE = _Structure(
+_DENSE = Structure(
     (
         Choice(
             "looped",
@@ -389,13 +322,13 @@ _DENSE = _Structure(
     capped=ALWAYS,
     dense=True,
 )
-_CUBE = _Structure(
+_CUBE = Structure(
     (Integer("side", 2, 32, (2, 3, 4, 5, 6), doc="Units of an edge of the cube; it has side^3."),),
     deep=ALWAYS,
     shallow=None,
     capped=ALWAYS,
 )
-_CONV = _Structure(
+_CONV = Structure(
     (
         # No search draws a fourth: its pool would leave nothing of most images.
         Integer("layers", 1, 4, (1, 2, 3), doc="Convolutional layers, each halved by its pool."),

@@ -8,14 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dashboard.context import asked_run, context_of, json, page, read
+from dashboard.context import asked_run, json, page, read
 from dashboard.errors import RefusedError
+from dashboard.front import fronts_of
 from dashboard.plain import now_s, plain
 from node.errors import NotFoundError
 from node.store.board import Board
 from node.store.board.filters import FilterError
 from node.store.board.genome import document, genome_detail, training
-from node.store.board.genomes import Query, count, front_ids, known_names, resolve
+from node.store.board.genomes import Query, count, known_names, resolve
 from node.store.board.genomes import page as page_of
 from node.store.board.runs import RunHead, choose
 
@@ -26,24 +27,6 @@ T = TypeVar("T")
 _LONGEST = 600
 # A genome that trains long has a long detail of its failure; what is cut can be read with `eqmesh genome show`.
 _DETAIL = 2000
-
-
-class _Front:
-    """The front of one run as it was after one evaluation: what several questions in a row need."""
-
-    def __init__(self) -> None:
-        self._known: tuple[int, int, frozenset[str]] | None = None
-
-    def of(self, board: Board, run: RunHead | None) -> frozenset[str]:
-        """Ids of the genomes on the run's front."""
-        if run is None:
-            return frozenset()
-        (last,) = board.connection.execute("SELECT coalesce(max(id), 0) FROM evaluation").fetchone()
-        known = self._known
-        if known is None or known[:2] != (run.id, last):
-            known = (run.id, last, front_ids(board, run))
-            self._known = known
-        return known[2]
 
 
 async def _page(request: Request) -> Response:
@@ -74,11 +57,12 @@ def _query(request: Request) -> Query:
 
 
 async def _ask(request: Request, question: Callable[[Board, RunHead | None, Query, frozenset[str]], T]) -> T:
-    run, query, front = asked_run(request), _query(request), context_of(request).held(_Front)
+    run, query, fronts, now = asked_run(request), _query(request), fronts_of(request), now_s()
 
     def answer(board: Board) -> T:
         chosen = choose(board, run).run
-        return question(board, chosen, query, front.of(board, chosen))
+        front = frozenset[str]() if chosen is None else fronts.results(board, chosen, now).genomes
+        return question(board, chosen, query, front)
 
     try:
         return await read(request, answer)

@@ -16,7 +16,8 @@ from dashboard.text import clean
 from node.errors import NotFoundError
 from node.store.board import Board
 from node.store.board.filters import FilterError, parse
-from node.store.board.kin import STANDINGS, Step, find, ids_at, ordinal_of, steps
+from node.store.board.kin import STANDINGS, Step, ids_at, ordinal_of, steps
+from node.store.board.kin_filter import find
 
 __all__ = ["kinship_of", "routes", "told"]
 

@@ -13,6 +13,7 @@ from evaluator.errors import EvaluatorError
 from evaluator.incremental.data import Access
 from evaluator.incremental.runner import RunState
 from evaluator.incremental.stages import GrowthRound
+from evaluator.incremental.stagewise import Checkpointed
 from evaluator.weights import pack, spool
 from kernels import KernelError
 from kernels.growth import Level, ReplayStatistics, Stack
@@ -22,21 +23,13 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[np.generic]]
 
-__all__ = ["CheckpointError", "Checkpointed", "read_checkpoint", "read_headed", "write_checkpoint"]
+__all__ = ["CheckpointError", "read_checkpoint", "read_headed", "write_checkpoint"]
 
 NAME = "checkpoint"
 
 
 class CheckpointError(EvaluatorError):
     """A checkpoint is not of the run that would go on from it, or cannot be read."""
-
-
-class Checkpointed(msgspec.Struct, frozen=True, kw_only=True):
-    """A state, every access to training data up to it, and the seconds that it took."""
-
-    state: RunState
-    accesses: tuple[Access, ...]
-    seconds: float
 
 
 class Headed(Protocol):
@@ -65,7 +58,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def write_checkpoint(folder: Path, run: str, point: Checkpointed) -> Path:
+def write_checkpoint(folder: Path, run: str, point: Checkpointed[RunState]) -> Path:
     """Write a run's state, in place of the one before it, by renaming a finished file; raises SurroundingsError."""
     state = point.state
     head = _Head(
@@ -91,7 +84,7 @@ def write_checkpoint(folder: Path, run: str, point: Checkpointed) -> Path:
     return spool(folder, NAME, pack(arrays)[1])
 
 
-def read_checkpoint(folder: Path, run: str) -> Checkpointed | None:
+def read_checkpoint(folder: Path, run: str) -> Checkpointed[RunState] | None:
     """The state that a run left in its folder, or None; raises CheckpointError for another run's, or other bytes."""
     found = read_headed(folder / f"{NAME}.safetensors", run, _decoded)
     if found is None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,12 +13,13 @@ import numpy as np
 from eqmesh import __version__
 from evaluator.errors import SurroundingsError, TaskError
 from evaluator.incremental.artefacts import write_artefacts
-from evaluator.incremental.checkpoint import Checkpointed, CheckpointError, read_checkpoint, write_checkpoint
-from evaluator.incremental.data import Access, ClassGuard, IncrementalData, class_order
+from evaluator.incremental.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from evaluator.incremental.data import Access, IncrementalData, class_order
 from evaluator.incremental.metrics import backward_transfer, forgetting, macro
 from evaluator.incremental.runner import Curriculum, RunState, advance, begin
 from evaluator.incremental.settings import REGIMES, NeurogenesisSettings, Variant, settings_sha256
 from evaluator.incremental.stages import GrowthRound
+from evaluator.incremental.stagewise import Checkpointed, Method, learn_stages
 from evaluator.weights import spool
 
 __all__ = [
@@ -36,6 +36,8 @@ __all__ = [
 
 # The growing regime that says how large a fixed one is.
 TWINS: Mapping[Variant, Variant] = MappingProxyType({"cl": "ndl", "cl+ir": "ndl+ir", "cl+data": "ndl+data"})
+
+METHOD = Method(begin=begin, advance=advance, read=read_checkpoint, write=write_checkpoint)
 
 
 class StageLearned(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +155,14 @@ def run_neurogenesis(
         raise SurroundingsError(
             f"a folder must be made at {folder}, but: {error.strerror}. Choose another."
         ) from error
-    point = _learn(curriculum, variant, folder, run, on_event)
+    point = learn_stages(
+        METHOD,
+        curriculum,
+        folder,
+        run,
+        on_round=on_event,
+        on_stage=lambda state: on_event(_stage_learned(state, curriculum, variant)),
+    )
     files = write_artefacts(folder, point.state, curriculum)
     manifest = _manifest(curriculum, variant, run, point, files)
     body = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
@@ -206,31 +215,6 @@ def _finished(folder: Path, run: str) -> Manifest | None:
     return manifest
 
 
-def _learn(
-    curriculum: Curriculum, variant: Variant, folder: Path, run: str, on_event: OnEvent
-) -> Checkpointed:
-    """All stages that are still to be learned, a checkpoint after each."""
-    point = read_checkpoint(folder, run)
-    guard = ClassGuard(
-        curriculum.data,
-        curriculum.order,
-        curriculum.regime.source,
-        stage=point.state.stage if point else 0,
-        accesses=point.accesses if point else (),
-    )
-    while point is None or point.state.stage + 1 < len(curriculum.order):
-        started = time.perf_counter()
-        if point is None:
-            state = begin(curriculum, guard)
-        else:
-            state = advance(point.state, curriculum, guard, on_round=on_event)
-        seconds = time.perf_counter() - started + (point.seconds if point else 0.0)
-        point = Checkpointed(state=state, accesses=guard.accesses, seconds=seconds)
-        write_checkpoint(folder, run, point)
-        on_event(_stage_learned(state, curriculum, variant))
-    return point
-
-
 def _stage_learned(state: RunState, curriculum: Curriculum, variant: Variant) -> StageLearned:
     seen = sum(len(labels) for labels in curriculum.order[: state.stage + 1])
     return StageLearned(
@@ -244,7 +228,7 @@ def _stage_learned(state: RunState, curriculum: Curriculum, variant: Variant) ->
 
 
 def _manifest(
-    curriculum: Curriculum, variant: Variant, run: str, point: Checkpointed, files: dict[str, str]
+    curriculum: Curriculum, variant: Variant, run: str, point: Checkpointed[RunState], files: dict[str, str]
 ) -> Manifest:
     state, learned = point.state, curriculum.learned
     result = RunResult(

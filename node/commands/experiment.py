@@ -1,21 +1,19 @@
 """`eqmesh experiment`: learning tasks that no search is made of, each beside its baselines."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import trio
 from cyclopts import Parameter
 
 from evaluator.control.process import CartPole, Manifest, ask
 from evaluator.control.settings import CREDITS, CartPoleSettings, Credit
 from evaluator.control.summaries import Summary
 from node import output
+from node.commands.child import ask_child
 from node.commands.options import Json
 from node.errors import SettingsError
-from node.settings import resolve
 
 __all__ = ["cartpole"]
 
@@ -44,9 +42,6 @@ def cartpole(
 
     Example: eqmesh experiment cartpole --seeds 10 --steps 50000 --out cartpole
     """
-    if not deadline > 0:
-        raise SettingsError(f"--deadline must be above 0 seconds, got {deadline:g}.")
-    settings = resolve({}, folder=Path.cwd(), environ=os.environ).settings
     chosen: tuple[Credit, ...] = CREDITS if credit == "all" else (credit,)
     asked = CartPole(
         settings=CartPoleSettings(steps=steps, hidden=_sizes(hidden)),
@@ -55,14 +50,7 @@ def cartpole(
         seeds=seeds,
         out=str(out.absolute()),
     )
-    manifest = trio.run(
-        lambda: ask(
-            asked,
-            memory_bytes=settings.worker_memory * 2**20,
-            nice=settings.nice,
-            deadline_s=deadline,
-        )
-    )
+    manifest = ask_child(ask, asked, deadline_s=deadline)
     if json:
         output.write_json(msgspec.to_builtins(manifest))
     else:

@@ -1,19 +1,17 @@
 """`eqmesh report`: what the runs of a folder come to, as Markdown and as one HTML file."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
-import trio
 from cyclopts import Parameter
 
 from evaluator.incremental.messages import Look
 from evaluator.incremental.process import look
 from node import output
+from node.commands.child import ask_child
 from node.commands.neurogenesis import show
 from node.commands.options import Json
 from node.errors import NotFoundError
-from node.settings import resolve
 
 __all__ = ["report"]
 
@@ -36,16 +34,7 @@ def report(
         raise NotFoundError(
             f"expected the folder of an experiment, there is none at {folder}. Name what --out named."
         )
-    settings = resolve({}, folder=Path.cwd(), environ=os.environ).settings
-    question = Look(out=str(folder), report=True)
-    summary = trio.run(
-        lambda: look(
-            question,
-            memory_bytes=settings.worker_memory * 2**20,
-            nice=settings.nice,
-            deadline_s=_DEADLINE_S,
-        )
-    )
+    summary = ask_child(look, Look(out=str(folder), report=True), deadline_s=_DEADLINE_S)
     if json:
         output.write_json(summary)
     else:

@@ -1,13 +1,11 @@
 """`eqmesh experiment incremental`: classes one after another, by classifiers that grow and replay."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Literal
 
 import msgspec
-import trio
 from cyclopts import Parameter
 
 from evaluator.incremental.classifier.messages import (
@@ -19,9 +17,9 @@ from evaluator.incremental.classifier.messages import (
 )
 from evaluator.incremental.classifier.process import ask
 from node import output
+from node.commands.child import ask_child
 from node.commands.options import Json
 from node.errors import SettingsError
-from node.settings import resolve
 
 __all__ = ["incremental"]
 
@@ -65,9 +63,6 @@ def incremental(
         raise SettingsError(f"--seeds must be at least 1 and --first-seed 0, got {seeds} and {first_seed}.")
     if per_class is not None and per_class < 2:
         raise SettingsError(f"--per-class must be at least 2, got {per_class}.")
-    if not deadline > 0:
-        raise SettingsError(f"--deadline must be above 0 seconds, got {deadline:g}.")
-    settings = resolve({}, folder=Path.cwd(), environ=os.environ).settings
     chosen: tuple[ClassifierVariant, ...] = CLASSIFIER_VARIANTS if variant == "all" else (variant,)
     asked = LearnClasses(
         dataset=dataset,
@@ -79,14 +74,7 @@ def incremental(
         per_class=per_class,
         out=str(out.absolute()),
     )
-    results = trio.run(
-        lambda: ask(
-            asked,
-            memory_bytes=settings.worker_memory * 2**20,
-            nice=settings.nice,
-            deadline_s=deadline,
-        )
-    )
+    results = ask_child(ask, asked, deadline_s=deadline)
     if json:
         output.write_json(msgspec.to_builtins(results))
     else:

@@ -13,8 +13,9 @@ import torch
 from evaluator.build import build
 from evaluator.curriculum import curriculum_of, difficulty
 from evaluator.jobs import stream_key
+from evaluator.plan import Plan
 from evaluator.tasks import Dataset, DatasetTask, TestPermit, resolve
-from evaluator.train import Plan, train
+from evaluator.train import train
 from genome import Genome, preset
 from genome.spaces import FAMILY
 from node.comparison import interval

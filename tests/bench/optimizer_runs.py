@@ -10,9 +10,10 @@ import torch
 from evaluator import limits
 from evaluator.build import build
 from evaluator.jobs import Arithmetic, stream_key
+from evaluator.plan import Plan
 from evaluator.tasks import DatasetTask, TestPermit, resolve
 from evaluator.telemetry import state_weights
-from evaluator.train import Plan, train
+from evaluator.train import train
 from genome import Genome, Value, preset
 from genome.spaces import SPACES
 from kernels import DivergedError, Learner

@@ -17,8 +17,9 @@ from node.errors import NotFoundError
 from node.front import front_of, standings
 from node.store.board import Board
 from node.store.board.filters import FilterError, parse
+from node.store.board.fronts import cloud, front_rows, genomes_of
 from node.store.board.genome import genome_detail, interval, training
-from node.store.board.genomes import Page, Query, count, front_ids, page, resolve
+from node.store.board.genomes import Page, Query, count, page, resolve
 from node.store.board.runs import RunHead, choose
 from node.store.records import Reader
 from node.store.writer import Writer
@@ -155,7 +156,8 @@ def test_the_front_of_the_table_is_the_front(board: Board, searched: Path, run: 
     with Reader(searched) as reader:
         rows = reader.evaluations(run=run.id)
     expected = {standing.genome for standing in front_of(standings(rows), run.objectives)}
-    front = front_ids(board, run)
+    found = cloud(board, run)
+    front = genomes_of(board, found, front_rows(found))
     assert front == expected
     lines = page(board, run, Query(standing="front"), front).rows
     assert {line.id for line in lines} == expected

@@ -1,6 +1,7 @@
 """Who gets in, by a table of requests; what every answer carries; and bytes that are no HTTP."""
 
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -228,9 +229,67 @@ def test_a_body_that_grows_without_end_is_not_read_to_its_end(served: Served) ->
     assert_lives(served)
 
 
-def request(served: Served, line: str, *headers: str) -> bytes:
-    every = (f"{line} HTTP/1.1", f"Host: {host(served)}", f"Authorization: Bearer {TOKEN}", *headers, "", "")
+def request(served: Served, line: str, *headers: str, token: str = TOKEN) -> bytes:
+    every = (f"{line} HTTP/1.1", f"Host: {host(served)}", f"Authorization: Bearer {token}", *headers, "", "")
     return "\r\n".join(every).encode()
+
+
+def heard(stream: socket.socket) -> bytes:
+    """All that the server says until it hangs up."""
+    answer = b""
+    while part := stream.recv(65536):
+        answer += part
+    return answer
+
+
+def errors_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged as an error, which a terminal would show with its traceback."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(line.split()[1]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+
+
+@pytest.mark.parametrize(
+    ("token", "parts", "expected"),
+    [
+        # The body is no body, at once with its head and after it.
+        ("", [b"ZZZ\r\n"], [400]),
+        (TOKEN, [b"ZZZ\r\n"], [400]),
+        (TOKEN, [b"", b"ZZZ\r\n"], [400]),
+        # A stranger has been answered by then: one answer is all there is.
+        ("", [b"", b"ZZZ\r\n"], [401]),
+        # One byte more than a body may have.
+        (TOKEN, [b"8000\r\n" + b"x" * 0x8000 + b"\r\n"] * 2 + [b"1\r\nx\r\n"], [413]),
+    ],
+)
+def test_a_body_that_is_none_is_answered_once_and_leaves_the_terminal_alone(
+    served: Served, caplog: pytest.LogCaptureFixture, token: str, parts: list[bytes], expected: list[int]
+) -> None:
+    head = request(served, "POST /command/queue", "Transfer-Encoding: chunked", token=token)
+    with connect(served) as stream:
+        stream.sendall(head + parts[0])
+        if not token:
+            # The answer to the head has come, or that to all of it.
+            stream.recv(1, socket.MSG_PEEK)
+        for part in parts[1:]:
+            stream.sendall(part)
+        answer = heard(stream)
+    assert statuses(answer) == expected
+    assert_lives(served)
+    assert errors_of(caplog) == []
+
+
+def test_who_hangs_up_within_a_body_leaves_the_terminal_alone(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(served) as stream:
+        stream.sendall(request(served, "POST /command/queue", "Content-Length: 9") + b"{")
+        stream.shutdown(socket.SHUT_WR)
+        assert heard(stream) == b""
+    assert_lives(served)
+    assert errors_of(caplog) == []
 
 
 def host(served: Served) -> str:
@@ -247,9 +306,7 @@ def connect(served: Served) -> socket.socket:
 def assert_lives(served: Served) -> None:
     with connect(served) as stream:
         stream.sendall(request(served, "GET /api/search", "Connection: close"))
-        answer = b""
-        while part := stream.recv(65536):
-            answer += part
+        answer = heard(stream)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"found": []}
 
@@ -288,7 +345,9 @@ NASTY = [
 ]
 
 
-def test_bytes_that_are_no_request_do_not_end_the_server(served: Served) -> None:
+def test_bytes_that_are_no_request_do_not_end_the_server(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     for nasty in NASTY:
         with connect(served) as stream:
             stream.sendall(nasty.replace(b"HOST", host(served).encode()).replace(b"TOKEN", TOKEN.encode()))
@@ -303,6 +362,7 @@ def test_bytes_that_are_no_request_do_not_end_the_server(served: Served) -> None
         assert not first or first.split()[1][:1] == b"4", (nasty[:80], first)
         assert b"make_app" not in answer
     assert_lives(served)
+    assert errors_of(caplog) == []
 
 
 def test_answers_are_sent_at_once() -> None:

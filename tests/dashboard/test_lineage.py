@@ -20,7 +20,8 @@ from genome.variation import cross, mutate
 from node.front import front_of, standings
 from node.store.board import Board
 from node.store.board.filters import parse
-from node.store.board.kin import STANDINGS, Grown, find, grow, load, ordinal_of, steps
+from node.store.board.kin import STANDINGS, Grown, grow, load, ordinal_of, steps
+from node.store.board.kin_filter import find
 from node.store.board.runs import choose
 from node.store.records import Reader
 from node.store.writer import Writer

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 
+from evaluator.frames import decode_request, encode, frame_length
 from evaluator.jobs import (
     Batch,
     Calibrate,
@@ -15,10 +16,7 @@ from evaluator.jobs import (
     Ready,
     Reply,
     Request,
-    decode_request,
-    encode,
     failure_of,
-    frame_length,
 )
 from genome import Genome
 from tests.support.jobs import CALIBRATION

@@ -13,9 +13,11 @@ from evaluator import curriculum
 from evaluator.build import build
 from evaluator.curriculum import Curriculum, course_of, curriculum_of, difficulty, ranking
 from evaluator.groups import group_key
-from evaluator.measure import plan_of, run_network
+from evaluator.measure import run_network
+from evaluator.plan import Plan
+from evaluator.setups import plan_of
 from evaluator.tasks import DatasetTask, resolve
-from evaluator.train import Plan, _span, replay_segment, train
+from evaluator.train import _span, replay_segment, train
 from genome import Genome, preset
 from genome.spaces import FAMILY
 from kernels import Learner, permutation

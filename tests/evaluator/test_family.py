@@ -11,14 +11,15 @@ from evaluator.build import build, general_rule_of, optimizer_of, rule_of, struc
 from evaluator.cost import cost_of
 from evaluator.errors import EvaluatorError, TaskError
 from evaluator.jobs import CostLimits, stream_key
-from evaluator.measure import RefusedError, affordable
+from evaluator.plan import Plan
 from evaluator.rate_schedule import SCHEDULES, rate_share
+from evaluator.setups import RefusedError, affordable
 from evaluator.shape import is_plain
 from evaluator.spaces import class_admits, resolve_space
 from evaluator.tasks import DatasetTask, resolve
 from evaluator.tasks.base import task_id
 from evaluator.tasks.mnist import MNIST
-from evaluator.train import Plan, train
+from evaluator.train import train
 from genome import PRESETS, Genome, preset
 from genome.spaces import CONV, CUBE, FAMILY, INCREMENTAL, MLP, SPACES
 from kernels import BackpropLearner, EqpropLearner, KernelError

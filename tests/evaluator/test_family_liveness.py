@@ -7,8 +7,9 @@ import pytest
 
 from evaluator.build import build
 from evaluator.curriculum import curriculum_of
+from evaluator.plan import Plan
 from evaluator.tasks import resolve
-from evaluator.train import Plan, fingerprint, train
+from evaluator.train import fingerprint, train
 from genome import Choice, Genome, SearchSpace, preset
 from genome.spaces import CONV, CUBE, FAMILY, SPACES
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.errors import EvaluatorError
+from evaluator.frames import MAX_FRAME_BYTES, decode_reply, decode_request, encode, frame_length
 from evaluator.jobs import (
-    MAX_FRAME_BYTES,
     Calibrate,
     Failure,
     Progress,
@@ -15,11 +15,7 @@ from evaluator.jobs import (
     Replayed,
     Weigh,
     Weighed,
-    decode_reply,
-    decode_request,
-    encode,
     failure_of,
-    frame_length,
     objectives_fingerprint,
     stream_key,
 )

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from evaluator.build import build
+from evaluator.plan import Plan
 from evaluator.tasks import resolve
-from evaluator.train import Plan, fingerprint, train
+from evaluator.train import fingerprint, train
 from genome import Choice, Genome, preset
 from genome.spaces import MLP
 

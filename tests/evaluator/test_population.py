@@ -26,6 +26,7 @@ from evaluator.jobs import (
     Result,
 )
 from evaluator.pool import PoolSettings, open_pool
+from evaluator.setups import set_up
 from genome import Genome, preset
 from genome.spaces import MLP
 from kernels.members import Member, Population, Span, SpanReport, population_of
@@ -248,7 +249,7 @@ def test_an_fp32_training_of_a_population_is_not_replayed_with_other_bits() -> N
 
 def test_plans_that_differ_are_refused() -> None:
     setups = [
-        measure.set_up(each, *service._subject(each))
+        set_up(each, *service._subject(each))
         for each in (asked(0), asked(0, genome(batch=16)))  # type: ignore[arg-type]
     ]
     members = [measure._member(setup) for setup in setups[:1]]

@@ -10,7 +10,8 @@ import pytest
 from evaluator import service
 from evaluator.build import build
 from evaluator.curriculum import course_of
-from evaluator.jobs import Batch, EpochPoint, Job, Measured, Outcome, Reply, decode_reply, encode
+from evaluator.frames import decode_reply, encode
+from evaluator.jobs import Batch, EpochPoint, Job, Measured, Outcome, Reply
 from evaluator.tasks import resolve
 from evaluator.telemetry import SCORED, EpochLog, Observation, observe, state_weights
 from genome import Genome, preset

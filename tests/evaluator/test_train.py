@@ -10,8 +10,9 @@ import pytest
 from evaluator.build import build
 from evaluator.errors import EvaluatorError
 from evaluator.jobs import Arithmetic
+from evaluator.plan import Plan
 from evaluator.tasks import resolve
-from evaluator.train import Plan, Trained, fingerprint, replay_segment, train
+from evaluator.train import Trained, fingerprint, replay_segment, train
 from genome import Genome, preset
 from genome.spaces import MLP
 from kernels import DivergedError, Learner

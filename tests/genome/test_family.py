@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genome import SearchSpace, Value
-from genome.family import RULES_CE, RULES_MSE
 from genome.spaces import CONV, CUBE, FAMILY, MLP, SPACES
+from genome.structure import RULES_CE, RULES_MSE
 from genome.variation import draw, mutate
 
 OPEN = (FAMILY, CUBE, CONV)

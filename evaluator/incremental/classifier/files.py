@@ -15,6 +15,7 @@ from evaluator.incremental.checkpoint import read_headed
 from evaluator.incremental.classifier.stages import ClassifierState, Course
 from evaluator.incremental.data import Access
 from evaluator.incremental.stages import GrowthRound
+from evaluator.incremental.stagewise import Checkpointed
 from evaluator.weights import pack, spool
 from kernels.growth import ReplayStatistics
 
@@ -23,20 +24,12 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[np.generic]]
 
-__all__ = ["ACCURACY_COLUMNS", "Point", "accuracy_png", "read_point", "write_files", "write_point"]
+__all__ = ["ACCURACY_COLUMNS", "accuracy_png", "read_point", "write_files", "write_point"]
 
 ACCURACY_COLUMNS = ("stage", "learning", "class", "learned_in", "accuracy")
 
 NAME = "checkpoint"
 INCHES = (5.0, 4.5)
-
-
-class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """A state, every access to training data up to it, and the seconds that it took."""
-
-    state: ClassifierState
-    accesses: tuple[Access, ...]
-    seconds: float
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +47,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     residual: float = 0.0
 
 
-def write_point(folder: Path, run: str, point: Point) -> Path:
+def write_point(folder: Path, run: str, point: Checkpointed[ClassifierState]) -> Path:
     """Write a run's state, in place of the one before it, by renaming a finished file; raises SurroundingsError."""
     state = point.state
     head = _Head(
@@ -78,13 +71,13 @@ def write_point(folder: Path, run: str, point: Point) -> Path:
     return spool(folder, NAME, pack(arrays)[1])
 
 
-def read_point(folder: Path, run: str) -> Point | None:
+def read_point(folder: Path, run: str) -> Checkpointed[ClassifierState] | None:
     """The state that a run left in its folder, or None; raises CheckpointError for another run's, or other bytes."""
     found = read_headed(folder / f"{NAME}.safetensors", run, _decoded)
     if found is None:
         return None
     head, state = found
-    return Point(state=state, accesses=head.accesses, seconds=head.seconds)
+    return Checkpointed(state=state, accesses=head.accesses, seconds=head.seconds)
 
 
 def _decoded(arrays: Mapping[str, "NDArray[np.generic]"]) -> tuple[_Head, ClassifierState]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +13,7 @@ import torch
 from eqmesh import __version__
 from evaluator.errors import SurroundingsError, TaskError
 from evaluator.incremental.checkpoint import CheckpointError
-from evaluator.incremental.classifier.files import Point, read_point, write_files, write_point
+from evaluator.incremental.classifier.files import read_point, write_files, write_point
 from evaluator.incremental.classifier.messages import ClassifierResult, ClassifierVariant
 from evaluator.incremental.classifier.results import ClassifierManifest, read_manifest
 from evaluator.incremental.classifier.settings import (
@@ -22,13 +21,16 @@ from evaluator.incremental.classifier.settings import (
     SIZED_AS,
     ClassifierSettings,
 )
-from evaluator.incremental.classifier.stages import Course, advance, begin
-from evaluator.incremental.data import ClassGuard, IncrementalData, class_order
+from evaluator.incremental.classifier.stages import ClassifierState, Course, advance, begin
+from evaluator.incremental.data import IncrementalData, class_order
 from evaluator.incremental.metrics import backward_transfer, forgetting, macro
 from evaluator.incremental.stages import GrowthRound
+from evaluator.incremental.stagewise import Checkpointed, Method, learn_stages
 from evaluator.weights import spool
 
 __all__ = ["ClassLearned", "classifier_folder", "run_classifier"]
+
+METHOD = Method(begin=begin, advance=advance, read=read_point, write=write_point)
 
 
 class ClassLearned(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +96,14 @@ def run_classifier(
         raise SurroundingsError(
             f"a folder must be made at {folder}, but: {error.strerror}. Choose another."
         ) from error
-    point = _learn(course, folder, run, on_event)
+    point = learn_stages(
+        METHOD,
+        course,
+        folder,
+        run,
+        on_round=on_event,
+        on_stage=lambda state: on_event(_class_learned(state, course)),
+    )
     manifest = _manifest(course, run, point, write_files(folder, point.state, course))
     body = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
     spool(folder, "manifest", body + b"\n", suffix=".json")
@@ -138,41 +147,22 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _learn(course: Course, folder: Path, run: str, on_event: OnEvent) -> Point:
-    """All stages that are still to be learned, a checkpoint after each."""
-    point = read_point(folder, run)
-    guard = ClassGuard(
-        course.data,
-        course.order,
-        course.regime.source,
-        stage=point.state.stage if point else 0,
-        accesses=point.accesses if point else (),
+def _class_learned(state: ClassifierState, course: Course) -> ClassLearned:
+    seen = sum(len(labels) for labels in course.order[: state.stage + 1])
+    return ClassLearned(
+        variant=course.variant,
+        seed=course.seed,
+        stage=state.stage,
+        stages=len(course.order),
+        labels=course.order[state.stage],
+        accuracy=float(state.accuracy[-1, :seen].mean()),
+        widths=state.widths,
     )
-    while point is None or point.state.stage + 1 < len(course.order):
-        started = time.perf_counter()
-        if point is None:
-            state = begin(course, guard)
-        else:
-            state = advance(point.state, course, guard, on_round=on_event)
-        seconds = time.perf_counter() - started + (point.seconds if point else 0.0)
-        point = Point(state=state, accesses=guard.accesses, seconds=seconds)
-        write_point(folder, run, point)
-        seen = sum(len(labels) for labels in course.order[: state.stage + 1])
-        on_event(
-            ClassLearned(
-                variant=course.variant,
-                seed=course.seed,
-                stage=state.stage,
-                stages=len(course.order),
-                labels=course.order[state.stage],
-                accuracy=float(state.accuracy[-1, :seen].mean()),
-                widths=state.widths,
-            )
-        )
-    return point
 
 
-def _manifest(course: Course, run: str, point: Point, files: dict[str, str]) -> ClassifierManifest:
+def _manifest(
+    course: Course, run: str, point: Checkpointed[ClassifierState], files: dict[str, str]
+) -> ClassifierManifest:
     state, learned = point.state, course.learned
     incremental = len(course.order) > 1
     result = ClassifierResult(

@@ -31,6 +31,7 @@ __all__ = [
     "compromise",
     "failures_of",
     "front_rows",
+    "genomes_of",
     "hypervolume_of",
     "named",
     "progress",
@@ -219,6 +220,16 @@ def front_rows(found: Cloud, selected: Sequence[int] | None = None) -> list[int]
         front = [scored[i] for i in nondominated(fresh)]
     sign = -1.0 if maximised[0] else 1.0
     return sorted(front, key=lambda row: (sign * values_of(found, row)[0], found.evaluations[row]))
+
+
+def genomes_of(board: Board, found: Cloud, rows: Sequence[int]) -> frozenset[str]:
+    """Ids of the genomes in these rows."""
+    evaluations = [found.evaluations[row] for row in rows]
+    genomes = board.connection.execute(
+        "SELECT genome FROM evaluation WHERE id IN (SELECT value FROM json_each(?))",
+        (msgspec.json.encode(evaluations).decode(),),
+    )
+    return frozenset(str(genome) for (genome,) in genomes)
 
 
 def _marks(found: Cloud, marks: int) -> "list[array[int]]":

@@ -13,7 +13,6 @@ from genome.spaces import SPACES
 from node.errors import NotFoundError
 from node.store.board.board import Board
 from node.store.board.filters import Clause, FilterError, parse
-from node.store.board.fronts import cloud, front_rows
 from node.store.board.runs import RunHead
 from node.text import summary
 
@@ -24,7 +23,6 @@ __all__ = [
     "Page",
     "Query",
     "count",
-    "front_ids",
     "known_names",
     "page",
     "resolve",
@@ -184,17 +182,6 @@ def count(board: Board, run: RunHead | None, query: Query, front: Collection[str
             (text, int(str(number))) for text, number in zip(texts, without, strict=True) if not matching
         ),
     )
-
-
-def front_ids(board: Board, run: RunHead) -> frozenset[str]:
-    """Ids of the genomes on a run's front; some tenths of a second at 100,000 genomes."""
-    found = cloud(board, run)
-    evaluations = [found.evaluations[row] for row in front_rows(found)]
-    rows = board.connection.execute(
-        "SELECT genome FROM evaluation WHERE id IN (SELECT value FROM json_each(?))",
-        (msgspec.json.encode(evaluations).decode(),),
-    )
-    return frozenset(str(genome) for (genome,) in rows)
 
 
 def resolve(board: Board, text: str) -> str:

@@ -4,9 +4,7 @@ import math
 import statistics
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import eq, ge, gt, le, lt, ne
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -15,7 +13,6 @@ from genome import Genome, diff
 from genome.conditions import Value
 from node.errors import NotFoundError
 from node.store.board.board import Board
-from node.store.board.filters import Clause
 from node.store.board.fronts import Cloud, Scored, front_rows
 from node.store.board.runs import RunHead
 from node.text import summary
@@ -29,7 +26,6 @@ __all__ = [
     "Step",
     "all_ids",
     "change_of",
-    "find",
     "genomes_at",
     "grow",
     "ids_at",
@@ -49,16 +45,6 @@ _UNMEASURED, _FAILED, _SCORED, _FRESH, _BASELINE = range(len(STANDINGS))
 _MOST_OPERATORS = 255
 _OTHER = "other"
 _MOST_VARIABLES = 500
-_TESTS: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
-    {
-        "=": eq,
-        "!=": ne,
-        "<": lt,
-        "<=": le,
-        ">": gt,
-        ">=": ge,
-    }
-)
 
 
 class Kin:
@@ -385,55 +371,3 @@ def _step(kin: Kin, at: int, genomes: dict[int, Genome]) -> Step:
 def change_of(before: Genome, after: Genome) -> tuple[Gene, ...]:
     """The genes in which two genomes differ."""
     return tuple(Gene(gene=c.gene, before=c.before, after=c.after) for c in diff(before, after))
-
-
-def find(board: Board, kin: Kin, clauses: Sequence[Clause]) -> "array[int]":
-    """Places of the genomes that pass every test, of genes, objectives, operator and standing.
-
-    A name stands for the gene of that name and for genes whose names begin with it and '_': `lr` for each optimizer's
-    rate. A gene that a genome does not express passes no test. Reads every genome: half a second at 100,000.
-    """
-    names = [clause.name for clause in clauses]
-    columns: dict[str, Sequence[object]] = {name: kin.values(name) for name in kin.selected if name in names}
-    if "operator" in names:
-        columns["operator"] = [kin.operators[number] for number in kin.operator]
-    if "standing" in names:
-        columns["standing"] = [STANDINGS[number] for number in kin.standing]
-    genes = _genes(board) if set(names) - set(columns) else {}
-    found = array("i")
-    for at, born in enumerate(kin.born):
-        known = {name: column[at] for name, column in columns.items()}
-        if all(_passes(clause, known, genes.get(born, {})) for clause in clauses):
-            found.append(at)
-    return found
-
-
-def _genes(board: Board) -> dict[int, dict[str, Value]]:
-    """Genes of every genome by the number of its first birth, without checking what the writer has checked."""
-    decoder = msgspec.msgpack.Decoder(tuple[str, int, str, dict[str, Value]])
-    return {
-        born: decoder.decode(body)[3]
-        for born, body in board.connection.execute(
-            "SELECT min(born), body FROM birth JOIN genome ON genome.id = genome GROUP BY genome"
-        )
-    }
-
-
-def _passes(clause: Clause, known: Mapping[str, object], genes: dict[str, Value]) -> bool:
-    if clause.name in known:
-        return _compare(known[clause.name], clause)
-    if clause.name in genes:
-        return _compare(genes[clause.name], clause)
-    begin = f"{clause.name}_"
-    return any(_compare(value, clause) for name, value in genes.items() if name.startswith(begin))
-
-
-def _compare(value: object, clause: Clause) -> bool:
-    if isinstance(value, str):
-        wanted = clause.raw
-        # An operator's version need not be said: 'operator = cross' finds cross/1.
-        same = value == wanted or (clause.name == "operator" and value.split("/")[0] == wanted)
-        return same if clause.op == "=" else not same if clause.op == "!=" else False
-    if not isinstance(value, int | float) or not isinstance(clause.value, int | float):
-        return clause.op == "!="
-    return _TESTS[clause.op](value, clause.value)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,16 +42,33 @@ def children() -> set[int]:
     return found
 
 
+@contextlib.contextmanager
+def standard_error() -> Iterator[trio.lowlevel.FdStream]:
+    """What this process, and those it starts, write on standard error meanwhile."""
+    reading, writing = os.pipe()
+    kept = os.dup(2)
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        yield trio.lowlevel.FdStream(reading)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 async def test_a_cancelled_experiment_ends_its_process_and_goes_on_where_it_was(tmp_path: Path) -> None:
     before, whole, broken = children(), tmp_path / "whole", tmp_path / "broken"
     await learn_all([asked(whole, "ndl+ir")], workers=1, **GIVEN)
     folder = run_folder(broken, "ndl+ir", 0)
-    with trio.move_on_after(120):
-        async with trio.open_nursery() as nursery:
+    with trio.fail_after(120), standard_error() as told:
+        async with told, trio.open_nursery() as nursery:
             nursery.start_soon(lambda: learn_all([asked(broken, "ndl+ir")], workers=1, **GIVEN))
-            while not (folder / "checkpoint.safetensors").exists():
-                await trio.sleep(0.002)
+            said = b""
+            # What is told of a stage is told once its checkpoint stands.
+            while b"learned" not in said:
+                said += await told.receive_some()
             nursery.cancel_scope.cancel()
+    assert (folder / "checkpoint.safetensors").exists()
     assert not (folder / "manifest.json").exists()
     assert children() <= before
     await learn_all([asked(broken, "ndl+ir")], workers=1, **GIVEN)

@@ -5,12 +5,13 @@ import pytest
 
 from evaluator.build import build
 from evaluator.errors import EvaluatorError
+from evaluator.plan import Plan
 from evaluator.probes.general import GeneralNetwork, subject_of
 from evaluator.probes.registry import PROBES, refusal, run_probe
 from evaluator.probes.subject import Network, Samples, Subject, accuracy
 from evaluator.shape import is_plain
 from evaluator.tasks import resolve
-from evaluator.train import Plan, train
+from evaluator.train import train
 from genome import preset
 
 SEED = bytes(range(32))

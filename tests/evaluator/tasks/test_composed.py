@@ -10,7 +10,8 @@ from evaluator.cost import cost_of
 from evaluator.errors import SealedSplitError, TaskError
 from evaluator.groups import group_key
 from evaluator.jobs import ARITHMETIC, Job
-from evaluator.measure import RefusedError, run_network
+from evaluator.measure import run_network
+from evaluator.setups import RefusedError
 from evaluator.tasks import DatasetTask, TestPermit, names, resolve, task_id
 from evaluator.tasks.composed import interleaved, total
 from genome import preset

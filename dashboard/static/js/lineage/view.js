@@ -3,16 +3,16 @@
 import { fill, h } from "../dom.js";
 import { colours as themeOf, onTheme } from "../charts/theme.js";
 import { copyMenu } from "../charts/copy.js";
-import { format as numberText } from "../charts/scale.js";
 import { frame } from "./camera.js";
 import { colouring } from "./look.js";
 import {
-  ancestors, bestChild, better, childrenOf, descendants, extend, kin, lineOf, LIVING, makeModel, operatorName, sibling,
+  ancestors, bestChild, better, descendants, extend, kin, lineOf, LIVING, makeModel, operatorName, sibling,
 } from "./model.js"; // prettier-ignore
-import { changesText, choiceOf, chosenPanel, filters } from "./panels.js";
+import { choiceOf, chosenPanel, filters } from "./panels.js";
 import { makeStage } from "./stage.js";
 import { paintTable, standingText } from "./table.js";
 import { paintScrub, paintShares, scrubber, sized, strips } from "./time.js";
+import { birthText, format, hoverText, lead, summaryText } from "./words.js";
 
 const STREAMS_ABOVE = 300_000; // births above which a tree says less than streams
 const VIEWS = [
@@ -121,13 +121,7 @@ async function grow(view) {
   }
 }
 
-const lead = (view) => view.told.objectives[0];
 const up = (view) => lead(view)?.direction !== "min";
-
-function format(view, name, value) {
-  const objective = view.told.objectives.find((each) => each.name === name);
-  return numberText(value, objective?.unit === "bytes" ? "bytes" : "");
-}
 
 function chosenNow(view) {
   const { getParam } = view.host;
@@ -217,32 +211,10 @@ function say(view) {
   view.parts.readout.textContent = view.at < 0 ? summaryText(view) : birthText(view, view.at, view.detail);
 }
 
-function summaryText(view) {
-  const { n, living, clades, kept } = view.model;
-  const ancestorsKept = kept.reduce((sum, one) => sum + one, 0);
-  if (!n) return "No births are on record yet. A search writes the first one within seconds.";
-  const shown = view.mask ? ` ${view.mask.reduce((sum, one) => sum + one, 0).toLocaleString("en")} pass the filters.` : "";
-  return `${n.toLocaleString("en")} births, ${living.length} on the front, ${(ancestorsKept - living.length).toLocaleString("en")} ancestors of them, ${clades.length.toLocaleString("en")} branches that ended.${shown}`;
-}
-
-function birthText(view, i, detail = null) {
-  const children = detail?.count ?? childrenOf(view.model, i).length;
-  const { model } = view;
-  const name = detail ? `${detail.line[0].id.slice(0, 8)}, birth` : "Birth";
-  const score = Number.isNaN(model.fitness[i]) ? "no score" : `${lead(view)?.name} ${format(view, lead(view)?.name, model.fitness[i])}`;
-  const changed = detail?.line[0].changes.length ? `; ${changesText(detail.line[0].changes)}` : "";
-  return `${name} ${model.birth[i]}, ${operatorName(model.told.operators[model.operator[i]])}, ${score}, ${standingText(model, i)}, ${children} children${changed}`;
-}
-
 function hovered(view, hit) {
   const { hover } = view.parts;
   hover.hidden = !hit;
-  if (!hit) return;
-  const root = hit.clade;
-  hover.textContent =
-    hit.birth !== undefined
-      ? birthText(view, hit.birth)
-      : `Ended branch of ${view.model.size[root].toLocaleString("en")} from birth ${view.model.birth[root]} to ${view.model.birth[view.model.last[root]]}`;
+  if (hit) hover.textContent = hoverText(view, hit);
 }
 
 /** Which births stay bright: operators, standing, search and relatives together; null where all do. */
