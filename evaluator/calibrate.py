@@ -5,7 +5,6 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
 
 from evaluator.build import build
 from evaluator.calibration import machine
@@ -81,6 +80,9 @@ def time_step(genome: Genome, *, inputs: int, arithmetic: Arithmetic, budget_s: 
 
 def calibrate(arithmetic: Arithmetic) -> Calibration:
     """Fit seconds a call, a multiply-accumulate and a byte to timed steps, by relative error."""
+    # Imported here: most workers never calibrate, and it takes a fifth of their start.
+    from scipy.optimize import nnls  # noqa: PLC0415
+
     timings = [
         time_step(genome, inputs=inputs, arithmetic=arithmetic) for genome, inputs in probes(arithmetic)
     ]

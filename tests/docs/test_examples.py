@@ -14,6 +14,9 @@ from tests.docs.pages import PAGES, Block, blocks
 RUN = ("console", "python")
 DEADLINE_S = 150
 MARK = "@@ command "
+# A page that takes minutes is run in two parts: the second begins here, after the page's first example, which makes the
+# store that all others read.
+SECOND_PART = {"docs/commands.md": "\n## `eqmesh experiment neurogenesis`\n"}
 HERE = {row.name for row in list_datasets() if row.verified}
 
 
@@ -33,10 +36,22 @@ def shown(block: Block) -> list[list[str]]:
     return found
 
 
-def script(page: str) -> str:
-    """The page as one bash script; a python block is a program of its own between the commands."""
+def parts(page: str) -> list[list[Block]]:
+    """The blocks of a page, together as they are run."""
+    text = PAGES[page]
+    cut = SECOND_PART.get(page)
+    if cut is None:
+        return [blocks(text)]
+    assert cut in text, f"{page} has no heading {cut.strip()!r}"
+    before, _, after = text.partition(cut)
+    first = blocks(before)
+    return [first, [next(block for block in first if block.language == "console"), *blocks(after)]]
+
+
+def script(page: str, part: list[Block]) -> str:
+    """A part of a page as one bash script; a python block is a program of its own between the commands."""
     lines, number = ["set -euo pipefail"], 0
-    for block in blocks(PAGES[page]):
+    for block in part:
         if block.language == "console":
             for command in commands(block):
                 lines += [f"echo '{MARK}{number}'", command]
@@ -52,8 +67,8 @@ def state(tmp_path_factory):
     return tmp_path_factory.mktemp("state")
 
 
-def run(page: str, folder: Path, state: Path) -> str:
-    """Run a page; gives what it wrote, results and talk together."""
+def run(page: str, part: list[Block], folder: Path, state: Path) -> str:
+    """Run a part of a page; gives what it wrote, results and talk together."""
     if page == "docs/tasks.md":
         programs = [block.text for block in blocks(PAGES[page]) if block.language == "python"]
         (folder / "my_tasks.py").write_text("".join(programs))
@@ -71,7 +86,7 @@ def run(page: str, folder: Path, state: Path) -> str:
         "COLUMNS": "120",
     }
     done = subprocess.run(
-        ["bash", "-c", script(page)],
+        ["bash", "-c", script(page, part)],
         check=False,
         cwd=folder,
         env=environment,
@@ -98,21 +113,26 @@ def told(line: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page, text in PAGES.items() if any(block.language in RUN for block in blocks(text))]
+    ("page", "part"),
+    [
+        pytest.param(page, part, id=page if number == 0 else f"{page} {number + 1}")
+        for page in PAGES
+        for number, part in enumerate(parts(page))
+        if any(block.language in RUN for block in part)
+    ],
 )
-def test_examples_run_and_show_what_the_page_shows(page, tmp_path, state):
+def test_examples_run_and_show_what_the_page_shows(page, part, tmp_path, state):
     fetched = set(re.findall(r"\$ eqmesh data (?:fetch|verify) (\S+)", PAGES[page])) - HERE
     if fetched:
         pytest.skip(f"{page} uses {', '.join(sorted(fetched))}, which this machine does not have")
     if re.search(r"^\$ .*eqmesh (?:node run|join|bootstrap) ", PAGES[page], flags=re.MULTILINE):
         pytest.importorskip("libp2p", reason=f"{page} starts a node, which needs the extra `mesh`")
-    parts = run(page, tmp_path, state).split(MARK)[1:]
     written = {}
-    for part in parts:
-        number, _, output = part.partition("\n")
+    for told_of in run(page, part, tmp_path, state).split(MARK)[1:]:
+        number, _, output = told_of.partition("\n")
         written[number] = {shape(line) for line in output.splitlines()}
     number = 0
-    for block in blocks(PAGES[page]):
+    for block in part:
         for lines in shown(block) if block.language == "console" else []:
             missing = [line for line in lines if told(line) and shape(line) not in written[str(number)]]
             assert not missing, f"{page}: command {number} writes no such lines"

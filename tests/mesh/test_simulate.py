@@ -44,9 +44,9 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
         "node",
         "simulate",
         "--nodes",
-        "5",
+        "4",
         "--rounds",
-        "6",
+        "4",
         "--json",
     ]
     command = [sys.executable, "-c", "import node.cli; node.cli.main()", *command[3:], "--liars", "0.4"]
@@ -62,8 +62,8 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
     ]
     assert outputs[0] == outputs[1]
     again = msgspec.json.decode(outputs[0], type=Findings)
-    assert again.setup == Setup(nodes=5, rounds=6, liars=0.4)
-    assert again == found(5, 6, 0.4)
+    assert again.setup == Setup(nodes=4, rounds=4, liars=0.4)
+    assert again == found(4, 4, 0.4)
 
 
 def test_another_seed_gives_something_else() -> None:
@@ -87,7 +87,7 @@ def test_together_they_get_further_than_one_alone() -> None:
 
 @pytest.mark.slow
 def test_no_false_row_is_confirmed_and_liars_are_banned() -> None:
-    mixed = found(10, 40, 0.3)
+    mixed = found(8, 24, 0.3)
     assert mixed.claims > 50
     assert mixed.false_share.max == 0.0
     assert mixed.wrong_bans == 0.0

@@ -19,6 +19,7 @@ from node.errors import SettingsError
 from node.settings import Settings
 from node.text import summary
 from tests.node.test_search import eqmesh
+from tests.support.jobs import CALIBRATION
 from tests.support.outcomes import outcome
 
 
@@ -48,8 +49,9 @@ CONSTANTS = Calibration(
 
 @pytest.mark.slow
 def test_speed_by_shape_in_json(tmp_path: Path) -> None:
-    done = eqmesh(tmp_path, "bench", "--only", "speed", "--seconds", "0.001", "--json", code=0)
+    done = eqmesh(tmp_path, "bench", "--calibrate", "--only", "speed", "--seconds", "0.001", "--json")
     found = json.loads(done.stdout)
+    assert found["calibration"]["seconds_per_mac"] != CALIBRATION.seconds_per_mac
     assert set(found) == {"machine", "calibration", "sgemm_flops", "backends", "steps", "not_timed"}
     assert found["backends"]["torch-cpu"] == ""
     rows = {(row["network"], row["backend"]): row for row in found["steps"]}

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from node.cli import main
 from node.store.records import Reader
+from tests.node.test_search import search
+from tests.support.calibration import keep_calibration
 
 ROOT = Path(__file__).parents[2]
 BOWL = "tests.support.tasks:Bowl"
@@ -27,6 +30,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     """Run one command in a fresh folder; gives exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EQMESH_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("EQMESH_WORKERS", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def call(*arguments: str) -> tuple[int, str, str]:
@@ -40,12 +44,24 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     return call
 
 
+@pytest.fixture(autouse=True)
+def calibrated(run: Run, tmp_path: Path) -> None:
+    """Nothing is measured for a command of this module."""
+    keep_calibration(tmp_path / "state")
+
+
+@pytest.fixture(scope="module")
+def bowl(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of a search, and its result. Nobody writes into it: copy it."""
+    folder = tmp_path_factory.mktemp("bowl")
+    return folder, search(folder, "--task", BOWL, "-n", "45", "-w", "1", "--population", "8")
+
+
 @pytest.fixture
-def searched(run: Run) -> dict[str, Any]:
+def searched(bowl: tuple[Path, dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
     """The result of a search that left a store behind."""
-    code, out, err = run("search", "--task", BOWL, "-n", "45", "-w", "1", "--population", "8", "--json")
-    assert code == 0, err
-    found: dict[str, Any] = json.loads(out)
+    folder, found = bowl
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     return found
 
 

@@ -17,6 +17,7 @@ from tests.node.conftest import ROOT, Eqmesh
 NEUROGENESIS = ("experiment", "neurogenesis", "--smoke", "--per-class", "6")
 
 
+@pytest.mark.usefixtures("answered_here")
 @pytest.mark.slow
 def test_four_regimes_are_learned_once_and_reported(eqmesh: Eqmesh, tmp_path: Path) -> None:
     code, out, err = eqmesh(*NEUROGENESIS, "--out", "found", "--json")
@@ -68,26 +69,20 @@ def test_the_smoke_experiment_as_people_call_it(eqmesh: Eqmesh) -> None:
     assert macro["cl+ir"] < 0.7 * macro["cl"]
 
 
-def test_an_order_is_drawn_from_its_seed(eqmesh: Eqmesh) -> None:
-    code, out, err = eqmesh(*NEUROGENESIS, "--variant", "ndl", "--order", "3", "--out", "found", "--json")
+@pytest.mark.usefixtures("answered_here")
+def test_a_fixed_regime_runs_its_growing_twin_first_in_an_order_of_its_own(eqmesh: Eqmesh) -> None:
+    code, out, err = eqmesh(*NEUROGENESIS, "--variant", "cl", "--order", "3", "--out", "found", "--json")
     assert code == 0, err
-    order = json.loads(out)["order"]
-    assert tuple(map(tuple, order)) == class_order(range(10), seed=3) != class_order(range(10))
-
-
-def test_a_fixed_regime_runs_its_growing_twin_first(eqmesh: Eqmesh) -> None:
-    code, out, err = eqmesh(*NEUROGENESIS, "--variant", "cl", "--out", "found", "--json")
-    assert code == 0, err
-    assert [one["variant"] for one in json.loads(out)["regimes"]] == ["ndl", "cl"]
-
-
-def test_a_folder_of_another_experiment_is_refused(eqmesh: Eqmesh) -> None:
-    assert eqmesh(*NEUROGENESIS, "--variant", "ndl", "--out", "found")[0] == 0
-    code, _, err = eqmesh(*NEUROGENESIS, "--variant", "ndl", "--out", "found", "--order", "3")
+    found = json.loads(out)
+    assert [one["variant"] for one in found["regimes"]] == ["ndl", "cl"]
+    assert tuple(map(tuple, found["order"])) == class_order(range(10), seed=3) != class_order(range(10))
+    # The folder is that experiment's.
+    code, _, err = eqmesh(*NEUROGENESIS, "--variant", "ndl", "--out", "found")
     assert code == 1
     assert "belongs to the run" in err and "Choose another folder" in err
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_letters_of_a_local_copy_are_learned(eqmesh: Eqmesh, tmp_path: Path) -> None:
     for column, code in enumerate(("30", "31", "41")):
         for number in range(12):
@@ -137,6 +132,7 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(
     assert not (tmp_path / "found").exists()
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_a_report_of_nothing_is_refused(eqmesh: Eqmesh, tmp_path: Path) -> None:
     code, _, err = eqmesh("report", "nowhere")
     assert (code, "there is none at nowhere" in err) == (1, True)

@@ -21,6 +21,7 @@ from tests.support.genomes import runaway
 SMOKE = ("--tier", "smoke")
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_probes_are_listed_with_their_settings(eqmesh: Eqmesh) -> None:
     code, out, _ = eqmesh("probe", "--json")
     found = {one["name"]: one for one in json.loads(out)}
@@ -70,6 +71,7 @@ def test_a_probe_sees_the_network_that_evaluate_trains(eqmesh: Eqmesh, tmp_path:
     ) == (*("alignment", preset("deep").id, "digits", "smoke", 3, True),)
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_an_untrained_network_is_the_one_that_training_starts_from(eqmesh: Eqmesh) -> None:
     from evaluator.jobs import stream_key
     from evaluator.tasks import task_id
@@ -90,6 +92,7 @@ def test_an_untrained_network_is_the_one_that_training_starts_from(eqmesh: Eqmes
     assert json.loads(eqmesh(*arguments)[1]) == found
 
 
+@pytest.mark.usefixtures("answered_here")
 @pytest.mark.parametrize("name", ["sparse", "cube", "conv"])
 def test_networks_of_the_family_are_probed_as_they_were_trained(eqmesh: Eqmesh, name: str) -> None:
     settings = ("--set", "samples=40", "--set", "draws=2", "--set", "damage=0,1", "--set", "weights=0")
@@ -105,6 +108,7 @@ def test_networks_of_the_family_are_probed_as_they_were_trained(eqmesh: Eqmesh, 
     assert json.loads(out)["settings"]["batch"] == preset(name)["batch"]
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_energy_counts_the_training_that_was(eqmesh: Eqmesh) -> None:
     code, out, _ = eqmesh("probe", "energy", "--preset", "ep", *SMOKE, "--set", "optimizer=adam", "--json")
     found = json.loads(out)["settings"]
@@ -117,6 +121,7 @@ def test_energy_counts_the_training_that_was(eqmesh: Eqmesh) -> None:
     )
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_a_table_has_figures_intervals_and_lists_of_structs(eqmesh: Eqmesh) -> None:
     code, out, _ = eqmesh("probe", "signal", "--preset", "deep", "--untrained", *SMOKE)
     lines = [line.split() for line in out.splitlines()]
@@ -129,6 +134,7 @@ def test_a_table_has_figures_intervals_and_lists_of_structs(eqmesh: Eqmesh) -> N
     assert ["arrives", "yes"] in lines
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_lists_of_numbers_are_given_with_commas(eqmesh: Eqmesh) -> None:
     points = ("--set", "sizes=1,2,4,8,16", "--set", "errors=.5,.35,.25,.18,.125")
     code, out, err = eqmesh(
@@ -139,6 +145,7 @@ def test_lists_of_numbers_are_given_with_commas(eqmesh: Eqmesh) -> None:
     assert found["exponent"]["value"] == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.usefixtures("answered_here")
 def test_a_training_that_diverges_has_an_exit_code_of_its_own(eqmesh: Eqmesh, tmp_path: Path) -> None:
     (tmp_path / "runaway.json").write_text(json.dumps(runaway().as_json()), encoding="utf-8")
     code, out, err = eqmesh("probe", "signal", "runaway.json", *SMOKE, "--json")
@@ -147,6 +154,7 @@ def test_a_training_that_diverges_has_an_exit_code_of_its_own(eqmesh: Eqmesh, tm
     assert "diverged" in err
 
 
+@pytest.mark.usefixtures("answered_here")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

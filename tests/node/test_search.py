@@ -17,6 +17,7 @@ from genome import Record
 from genome.strategies.nsga2 import Nsga2
 from node.schedule import ask_rng
 from node.store.records import Reader
+from tests.support.calibration import keep_calibration
 from tests.support.tasks import SPACE, Decades
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,10 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "EQMESH_STATE_DIR": str(folder / "state")}
+    keep_calibration(folder / "state")
+    # One worker, where a test does not say otherwise: each of them takes seconds to load its libraries.
+    own = {"PYTHONPATH": str(ROOT), "EQMESH_STATE_DIR": str(folder / "state"), "EQMESH_WORKERS": "1"}
+    return {**os.environ, **own}
 
 
 def eqmesh(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -129,7 +133,7 @@ def test_the_front_command_shows_what_the_search_found(tmp_path: Path) -> None:
 def test_a_killed_search_continues_to_the_same_records(
     tmp_path: Path, workers: int, extra: tuple[str, ...]
 ) -> None:
-    arguments = (*bowl("Noisy"), "-n", "60", "-w", str(workers), "--seed", "5", *extra)
+    arguments = (*bowl("Noisy"), "-n", "36", "--population", "8", "-w", str(workers), "--seed", "5", *extra)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
@@ -164,9 +168,9 @@ def test_every_strategy_searches(tmp_path: Path, strategy: str) -> None:
 
 
 def test_failures_are_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
-    found = search(tmp_path, *bowl("Suicidal"), "-n", "12", "-w", "2", "--rescore", "0")
-    assert found["evaluations"] == 12
-    assert 0 < found["failures"] < 12
+    found = search(tmp_path, *bowl("Suicidal"), "-n", "6", "-w", "2", "--rescore", "0")
+    assert found["evaluations"] == 6
+    assert 0 < found["failures"] < 6
     with Reader(tmp_path / "eqmesh.db") as reader:
         for row in reader.evaluations():
             assert (row.failure is not None) == (reader.genome(row.genome)["mood"] == "bad")
