@@ -10,7 +10,7 @@ import numpy as np
 from evaluator.incremental.data import IncrementalData, incremental_data
 from evaluator.incremental.messages import Learn
 from evaluator.incremental.sd19 import BASE, read_sd19
-from evaluator.incremental.settings import DIGITS, MNIST, NeurogenesisSettings
+from evaluator.incremental.settings import DIGITS, MNIST, NeurogenesisSettings, Phases
 from evaluator.tasks import DatasetTask, TestPermit, resolve
 from kernels.growth import Schedule
 
@@ -55,14 +55,20 @@ def few(data: IncrementalData, per_class: int) -> IncrementalData:
 
 def shortened(settings: NeurogenesisSettings) -> NeurogenesisSettings:
     """The settings with a quarter of the epochs in every phase, rounded up, and of the samples for statistics."""
-    changes: dict[str, Schedule | int] = {
-        name: replace(value, epochs=_quarter(value.epochs))
-        for name, value in msgspec.structs.asdict(settings).items()
-        if isinstance(value, Schedule)
-    }
+    changes: dict[str, Schedule | Phases | int] = {**_shorter(settings)}
+    if settings.alone is not None:
+        changes["alone"] = msgspec.structs.replace(settings.alone, **_shorter(settings.alone))
     changes["stability_epochs"] = _quarter(settings.stability_epochs)
     changes["refresh_samples"] = max(2, _quarter(settings.refresh_samples))
     return msgspec.structs.replace(settings, **changes)
+
+
+def _shorter(phases: NeurogenesisSettings | Phases) -> dict[str, Schedule]:
+    return {
+        name: replace(value, epochs=_quarter(value.epochs))
+        for name, value in msgspec.structs.asdict(phases).items()
+        if isinstance(value, Schedule)
+    }
 
 
 def _quarter(count: int) -> int:

@@ -140,7 +140,7 @@ def advance(
         new_x=guard.read(label),
         old=old,
         recall=_recall(state, curriculum, guard),
-        settings=curriculum.settings,
+        settings=curriculum.settings.of_source(curriculum.regime.source),
         stream=curriculum.stream(f"stage/{stage}"),
         on_round=record,
     )

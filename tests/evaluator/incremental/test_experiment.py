@@ -26,8 +26,9 @@ from evaluator.incremental import (
 )
 from evaluator.incremental.checkpoint import CheckpointError, read_checkpoint
 from evaluator.incremental.experiment import Event
-from evaluator.incremental.settings import REGIMES, settings_sha256
+from evaluator.incremental.settings import REGIMES, Phases, settings_sha256
 from evaluator.tasks import resolve
+from kernels.growth import Schedule
 from tests.evaluator.incremental.runs import SMALL, few_digits
 
 FILES = ("errors.csv", "growth.csv", "reconstructions.safetensors")
@@ -317,6 +318,27 @@ def test_a_threshold_leaves_its_share_of_the_base_beyond_it(tmp_path: Path, quan
     for level, threshold in enumerate(point.state.thresholds, start=1):
         beyond = (point.state.stack.errors(base, level) > threshold).mean()
         assert beyond == pytest.approx(1 - quantile, abs=1 / len(base))
+
+
+def test_regimes_without_replay_have_phases_of_their_own(done: Path, tmp_path: Path) -> None:
+    phases = Phases(
+        plasticity=Schedule(epochs=2, rate=0.01, batch=16),
+        consolidate=Schedule(epochs=3, rate=1e-3, batch=16),
+        slow=0.1,
+    )
+    chosen = {name: getattr(phases, name) for name in ("plasticity", "consolidate", "slow")}
+    for variant, changes in (("ndl", chosen), ("cl", chosen), ("ndl+ir", {})):
+        alone, plain = tmp_path / "alone", tmp_path / "plain"
+        run(variant, alone, alone=phases)  # type: ignore[arg-type]
+        run(variant, plain, **changes)  # type: ignore[arg-type]
+        same, other = (
+            manifest(run_folder(folder, variant, 0)).result  # type: ignore[arg-type]
+            for folder in (alone, plain)
+        )
+        assert (same.macro_mse, same.sizes) == (other.macro_mse, other.sizes)
+    assert manifest(run_folder(done, "ndl", 0)).result.macro_mse != same.macro_mse
+    with pytest.raises(TaskError, match="slow must lie in"):
+        replace(SMALL, alone=replace(phases, slow=0.0))
 
 
 def test_what_does_not_fit_the_data_is_refused(tmp_path: Path) -> None:

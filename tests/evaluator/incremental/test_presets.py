@@ -42,6 +42,8 @@ def test_no_phase_is_shortened_to_nothing() -> None:
     short = shortened(MNIST)
     assert (short.plasticity.epochs, short.stability_epochs, short.next_level.epochs) == (1, 1, 1)
     assert shortened(shortened(short)).learn.epochs == 1
+    assert short.alone is not None
+    assert (short.alone.plasticity.epochs, short.alone.consolidate.epochs) == (1, 8)
 
 
 def test_the_first_samples_of_each_class_are_kept_in_their_order() -> None:
