@@ -340,7 +340,7 @@ def main() -> None:
     sources = sorted({run.source for run in done})
     report = Report(
         name="mesh",
-        title="A simulated mesh",
+        title=f"A simulated mesh of {options.nodes}" if parts == ["attack"] else "A simulated mesh",
         about="Networks of nodes in one process under a virtual clock (`eqmesh node simulate`): the real code of "
         "search, mesh, trust and store, on the table `synthetic` whose front is known; trainings are made up.",
         smoke=bool(options.smoke),
