@@ -47,9 +47,10 @@ class Candidates:
         return len(self._waiting)
 
     def earn(self, values: Values | None) -> None:
-        """One own training has ended; without values it failed, and counts like the usual one."""
-        usual = self._spent / self._trained if self._trained else 1.0
-        cost = usual if values is None else self._judge.training(values)
+        """One own training has ended; without values it failed, and counts like the usual one, if there was one."""
+        if values is None and not self._trained:
+            return
+        cost = self._spent / self._trained if values is None else self._judge.training(values)
         self.saved += self._share * cost if self._trained else (1.0 + self._share) * cost
         self._spent += cost
         self._trained += 1

@@ -60,6 +60,15 @@ def test_the_first_training_pays_for_a_claim_and_others_for_their_share_of_one()
     assert chosen.genome == first[0]
 
 
+def test_a_failure_counts_like_the_usual_training_and_before_there_is_one_not_at_all() -> None:
+    candidates = a_node()
+    candidates.earn(None)
+    assert candidates.saved == 0.0
+    candidates.earn(row(0.5, 1000.0))
+    candidates.earn(None)
+    assert candidates.saved == pytest.approx(0.0015)
+
+
 def test_what_is_dear_is_saved_up_for() -> None:
     slow = born(1)
     candidates = a_node((*slow, row(0.9, 10.0)))
