@@ -32,10 +32,9 @@ _KEPT = 2
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run: every genome's values, its front with peers' claims, and how it came to be.
 
-    `front` are the rows of the own front, before peers' claims, and `genomes` their ids; `knee` is one of them or
-    None. `hypervolume` is that of
-    the front as `eqmesh front` gives it: with confirmed claims, by means over fresh seeds where there are any. `known`
-    counts all genomes of the store.
+    `front` are the rows of the own front, before peers' claims, `genomes` the ids of their genomes; `knee` is one of
+    the rows or None. `hypervolume` is that of the front as `eqmesh front` gives it: with confirmed claims, by means
+    over fresh seeds where there are any. `known` counts all genomes of the store.
     """
 
     cloud: Cloud
