@@ -131,7 +131,7 @@ class Mesh:
             shun=shun,
             log=log,
         )
-        self.checker = Checker(
+        checker = Checker(
             me=self._me,
             judge=judge,
             books=self.books,
@@ -143,7 +143,7 @@ class Mesh:
         )
         self.checking = Checking(
             books=self.books,
-            checker=self.checker,
+            checker=checker,
             judge=judge,
             signer=self.signer,
             tiers=self.tiers,
