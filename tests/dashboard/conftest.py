@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ def make_client(store: Path, **changes: object) -> TestClient:
     return client
 
 
+def stacks() -> str:
+    """Where every thread of this process stands."""
+    return "".join(
+        f"\nthread {name}:\n{''.join(traceback.format_stack(frame))}"
+        for name, frame in sys._current_frames().items()
+    )
+
+
 @contextmanager
 def serving(store: Path, token: str = TOKEN, port: int = 0) -> Iterator[Served]:
     """A real server on loopback, on a free port unless one is named."""
@@ -73,7 +82,7 @@ def serving(store: Path, token: str = TOKEN, port: int = 0) -> Iterator[Served]:
         server.should_exit = True
         thread.join(20)
         bound.close()
-        assert not thread.is_alive()
+        assert not thread.is_alive(), stacks()
 
 
 @pytest.fixture(autouse=True)

@@ -64,6 +64,22 @@ def test_every_key_of_the_frame_does_what_it_says(open_page: OpenPage) -> None:
     assert theme(page) == "light", "what belongs to the browser is left to it"
 
 
+def test_a_field_that_has_just_closed_takes_no_key(open_page: OpenPage) -> None:
+    page = opened(open_page)
+    page.keyboard.press("/")
+    # A browser takes the focus from what is hidden only some time after.
+    focus = page.evaluate(
+        """() => {
+          document.querySelector("dialog.palette").close();
+          const had = document.activeElement;
+          had.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true, cancelable: true }));
+          return had.tagName;
+        }"""
+    )
+    assert focus == "INPUT"
+    assert page.is_visible("dialog.keys")
+
+
 @pytest.mark.parametrize(
     ("letter", "path"),
     [

@@ -17,8 +17,10 @@ export function bind(key, label, act) {
 /** Keys and what they do, in the order in which they were bound. */
 export const bindings = () => [...bound].map(([key, { label }]) => ({ key, label }));
 
+// A field that has just been hidden keeps the focus for a moment, but nobody types into it.
 const typing = (element) =>
   element instanceof HTMLElement &&
+  element.checkVisibility() &&
   (element.isContentEditable || /^(TEXTAREA|SELECT)$/.test(element.tagName) ||
     (element.tagName === "INPUT" && !/^(checkbox|radio|button|range|submit)$/.test(element.type)));
 
