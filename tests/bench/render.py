@@ -35,6 +35,7 @@ _ORDER = (
     "memory_depth",
     "kernels",
     "startup",
+    "genomes",
     "readers",
     "pair",
     "mesh",

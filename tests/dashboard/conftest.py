@@ -25,6 +25,8 @@ from tests.support.meshstore import make_mesh_store
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests-0123"  # noqa: S105 - of the servers of these tests
 CHROMIUM = "/usr/bin/chromium"
+# A test waits for what must come; on a busy machine that takes its time.
+_PATIENCE_MS = 60_000
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -80,7 +82,7 @@ def serving(store: Path, token: str = TOKEN, port: int = 0) -> Iterator[Served]:
         yield Served(base=f"http://127.0.0.1:{port}", store=store, token=token)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         bound.close()
         assert not thread.is_alive(), stacks()
 
@@ -158,6 +160,7 @@ def browser() -> "Iterator[object]":
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no {CHROMIUM}")
+    playwright.expect.set_options(timeout=_PATIENCE_MS)
     with playwright.sync_playwright() as started:
         made = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield made
@@ -185,7 +188,7 @@ def open_page(browser, served: Served) -> Iterator[OpenPage]:  # type: ignore[no
         if theme:
             context.add_init_script(f"localStorage.setItem('eqmesh.theme', '{theme}')")
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(_PATIENCE_MS)
         page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(at.url(path), wait_until="load")

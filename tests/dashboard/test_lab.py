@@ -284,7 +284,7 @@ def test_one_can_watch_it_run_away_and_settle(open_page: OpenPage) -> None:
     shown.fill("#knob-rate", "0.05")
     shown.press("#knob-rate", "Enter")
     shown.click("text=Start again")
-    expect(shown.locator("#diverged")).to_be_hidden(timeout=20_000)
+    expect(shown.locator("#diverged")).to_be_hidden(timeout=60_000)
     expect(shown.locator("#well canvas")).to_be_visible()
     shown.locator("h1").click()
     shown.keyboard.press(" ")

@@ -97,7 +97,7 @@ def seen(
     name, value = Guard.of("127.0.0.1", int(at.base.rpartition(":")[2]), at.token).cookie
     context.add_cookies([{"name": name, "value": value, "url": at.base}])
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     made = Seen(view=view, page=page)
     watch(made)
     page.goto(at.url(view.path.format_map(named)), wait_until="load")

@@ -225,7 +225,7 @@ def test_a_lost_stream_is_told_and_the_page_goes_on_when_it_is_back(
     page.wait_for_selector("#live[data-stream=lost]")
     assert "start it again" in page.inner_text("#banner")
     with serving(searched, port=port):
-        page.wait_for_selector("#live[data-stream=live]", timeout=15_000)
+        page.wait_for_selector("#live[data-stream=live]", timeout=60_000)
         assert page.is_hidden("#banner")
         page.errors.clear()
 
@@ -242,7 +242,7 @@ def test_a_page_without_a_store_shows_itself_once_there_is_one(
         assert axe(page) == []
         page.errors.clear()
         shutil.copy(searched, store)
-        page.wait_for_selector("[data-retry]", state="detached", timeout=15_000)
+        page.wait_for_selector("[data-retry]", state="detached", timeout=60_000)
         page.errors.clear()
         page.close()  # else it misses the server that ends here, and says so
 

@@ -157,7 +157,7 @@ def test_a_server_that_went_and_came_back_is_followed_again(
     assert page.is_visible("#banner")
     assert len(page.inner_text("main")) > 100, "what was seen last stays"
     with serving(store, port=port):
-        page.wait_for_selector("#live[data-stream=live]", timeout=20_000)
+        page.wait_for_selector("#live[data-stream=live]", timeout=60_000)
         assert page.is_hidden("#banner")
         page.goto("about:blank")
     page.errors.clear()

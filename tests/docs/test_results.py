@@ -21,6 +21,7 @@ SCRIPTS = (
     "prediction",
     "readers",
     "startup",
+    "genomes",
     "settle",
     "naive",
     "population",

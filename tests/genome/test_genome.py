@@ -2,7 +2,6 @@ import enum
 import hashlib
 import json
 import math
-import time
 from typing import Any
 
 import msgpack
@@ -179,10 +178,9 @@ def test_sizes_are_bounded() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_values_without_canonical_bytes_are_refused(value: Any) -> None:
-    start = time.perf_counter()
-    with pytest.raises(GenomeError, match="gene 'a' expects a 64-bit integer"):
+    with pytest.raises(GenomeError, match="gene 'a' expects a 64-bit integer") as refusal:
         Genome("toy/1", {"a": value})
-    assert time.perf_counter() - start < 0.05
+    assert len(str(refusal.value)) < 400
 
 
 @pytest.mark.parametrize("name", ["", "1", "a b", "é", "a\n", "x" * 65, 7, None])

@@ -1,5 +1,4 @@
 import random
-import time
 
 import pytest
 from hypothesis import given
@@ -7,6 +6,7 @@ from hypothesis import strategies as st
 
 from genome import Change, Entry, Genome, GenomeError, Lineage, diff
 from tests.genome.golden import lineage as small_lineage
+from tests.support.calls import calls
 
 
 @st.composite
@@ -145,17 +145,16 @@ def test_unknown_ids_are_refused() -> None:
             of_many(["aa", "ff"])
 
 
-def test_ten_thousand_genomes_take_less_than_a_second() -> None:
+def test_ten_times_the_genomes_are_about_ten_times_the_work() -> None:
     rng = random.Random(3)
     entries = [Entry("0", (), "random/1", 0)]
     for number in range(1, 10_000):
         # Mostly recent parents, so that the lineage is deep as well as wide.
         parents = {str(max(0, number - rng.randrange(1, 40))) for _ in range(2)}
         entries.append(Entry(str(number), tuple(sorted(parents)), "cross/1", number))
-    Lineage(entries[:10])
-    start = time.perf_counter()
+    few, many = (calls(lambda: Lineage(entries[:count]).statistics()) for count in (1000, 10_000))  # noqa: B023
+    assert many < 15 * few
     statistics = Lineage(entries).statistics()
-    assert time.perf_counter() - start < 1.0
     assert statistics.generations > 300
     assert statistics.common_ancestor is not None
 

@@ -1,5 +1,4 @@
 import math
-import time
 from collections.abc import Mapping
 from typing import Any as Anything
 
@@ -10,6 +9,8 @@ from hypothesis import strategies as st
 from genome import MLP, AtLeast, Choice, Gene, Genome, GenomeError, Integer, Is, Real, SearchSpace, preset
 from genome.conditions import All
 from tests.genome.drawing import genomes_of, names, plain_values, spaces
+from tests.genome.toys import ABSURD
+from tests.support.calls import calls
 
 SMALL = SearchSpace(
     "small",
@@ -72,37 +73,14 @@ def test_refusals_say_what_was_expected_what_came_and_what_to_do() -> None:
         MLP.validate({"optimizer": "adan"})
 
 
-ABSURD: list[Mapping[Anything, object]] = [
-    {"width1": 2**60},
-    {"width1": 2**1_000_000},
-    {"width1": -(2**1_000_000)},
-    {"width1": math.nan},
-    {"width1": "512"},
-    {"width1": True},
-    {"width1": [8] * 100_000},
-    {"gain": math.nan},
-    {"gain": math.inf},
-    {"gain": 2**1_000_000},
-    {"gain": None},
-    {"optimizer": "x" * 1_000_000},
-    {"optimizer": 3},
-    {"x" * 1_000_000: 3},
-    {"lr": 0.1},
-    {7: 8},
-    dict.fromkeys(map(str, range(100_000)), 1),
-]
-
-
 @pytest.mark.parametrize("values", ABSURD, ids=lambda values: f"{next(iter(values))!s:.12}")
-def test_absurd_values_are_refused_in_less_than_a_millisecond(values: Mapping[Anything, object]) -> None:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
+def test_absurd_values_are_refused_with_little_work(values: Mapping[Anything, object]) -> None:
+    def refuse() -> None:
         with pytest.raises(GenomeError) as refusal:
             MLP.genome(values)
-        times.append(time.perf_counter() - start)
         assert len(str(refusal.value)) < 400
-    assert min(times) < 1e-3
+
+    assert calls(refuse) < 1000
 
 
 @pytest.mark.parametrize("values", [None, 3, "width1", [("width1", 8)]])

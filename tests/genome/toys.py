@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any as Anything
 
 from genome import (
     Choice,
@@ -59,3 +60,25 @@ def curve_hypervolume(strategy: Strategy, *, seed: int, evaluations: int, worker
 def births(proposals: Sequence[Proposal]) -> list[tuple[str, str, int]]:
     """What tells proposals apart."""
     return [(proposal.genome.id, proposal.birth.operator, proposal.birth.seed) for proposal in proposals]
+
+
+# Values of genes that nobody means.
+ABSURD: list[Mapping[Anything, object]] = [
+    {"width1": 2**60},
+    {"width1": 2**1_000_000},
+    {"width1": -(2**1_000_000)},
+    {"width1": math.nan},
+    {"width1": "512"},
+    {"width1": True},
+    {"width1": [8] * 100_000},
+    {"gain": math.nan},
+    {"gain": math.inf},
+    {"gain": 2**1_000_000},
+    {"gain": None},
+    {"optimizer": "x" * 1_000_000},
+    {"optimizer": 3},
+    {"x" * 1_000_000: 3},
+    {"lr": 0.1},
+    {7: 8},
+    dict.fromkeys(map(str, range(100_000)), 1),
+]
