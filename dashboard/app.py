@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from dashboard.context import Context, asked_run, context_of, error_page, json, read
+from dashboard.context import Context, asked_run, body_of, context_of, error_page, json, read
 from dashboard.errors import RefusedError, shown
 from dashboard.guard import Guard, Guarded
 from dashboard.live import MOST_CLIENTS, Live
@@ -168,7 +168,7 @@ async def _command(request: Request) -> Response:
             "--allow-commands, or use `eqmesh control` on the node's machine.",
             403,
         )
-    order = _order(request.path_params["order"], await request.body())
+    order = await _order(request, request.path_params["order"])
     answer = await ask_node(context.socket, order)
     if answer is None:
         raise RefusedError(
@@ -179,14 +179,11 @@ async def _command(request: Request) -> Response:
     return json(answer)
 
 
-def _order(name: str, body: bytes) -> Order:
+async def _order(request: Request, name: str) -> Order:
     kind = _ORDERS.get(name)
     if kind is None:
         raise NotFoundError(f"there is no command {name!r}. It is one of: {', '.join(_ORDERS)}.")
-    try:
-        return msgspec.convert(msgspec.json.decode(body or b"{}", type=dict), kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RefusedError(f"the command {name} was given something else than it takes: {error}") from error
+    return await body_of(request, kind, f"the command {name}")
 
 
 def _number(request: Request, name: str, default: int, *, most: int = 2**53) -> int:

@@ -18,6 +18,7 @@ from node.settings import resolve
 __all__ = ["export", "serve", "top"]
 
 _BACKLOG = 128
+_LAST_PORT = 65_535
 _OF_THE_EXTRA = ("anyio", "h11", "jinja2", "starlette", "uvicorn")
 
 StorePath = Annotated[
@@ -141,6 +142,8 @@ def _of_extra(module: str) -> types.ModuleType:
 
 
 def _bound(address: str, port: int) -> socket.socket:
+    if not 0 <= port <= _LAST_PORT:
+        raise DashboardError(f"--port must lie in 0..{_LAST_PORT}, got {port}. 0 takes a free one.")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     # With its protocol named, asyncio has it send at once; else the rest of an answer waits 40 ms for the first part's
     # acknowledgement.

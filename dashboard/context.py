@@ -22,7 +22,18 @@ from node.lab import Lab
 from node.store.board import Board
 from node.store.board.runs import Chosen, Counts, choose, counts
 
-__all__ = ["NAVIGATION", "Context", "Place", "asked_run", "columns", "context_of", "json", "page", "read"]
+__all__ = [
+    "NAVIGATION",
+    "Context",
+    "Place",
+    "asked_run",
+    "body_of",
+    "columns",
+    "context_of",
+    "json",
+    "page",
+    "read",
+]
 
 T = TypeVar("T")
 
@@ -119,6 +130,14 @@ async def read(request: Request, function: Callable[[Board], T]) -> T:
             return function(board)
 
     return await anyio.to_thread.run_sync(ask, limiter=context.limiter)
+
+
+async def body_of(request: Request, kind: type[T], taker: str) -> T:
+    """What the body of a request holds, as JSON. Raises RefusedError that begins with `taker`."""
+    try:
+        return msgspec.json.decode(await request.body() or b"{}", type=kind)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"{taker} was given something else than it takes: {error}") from error
 
 
 def json(value: object, *, status: int = 200) -> Response:

@@ -30,6 +30,12 @@ class Shown:
     text: str
     next: str
 
+    @property
+    def sentence(self) -> str:
+        """The story with a capital, unless it begins with a file's name or the like."""
+        first, space, rest = self.text.partition(" ")
+        return f"{first.capitalize() if first.isalpha() else first}{space}{rest}"
+
 
 _TROUBLES: dict[Trouble, tuple[int, str, str]] = {
     "missing": (503, "No store yet", "Start a search on it: this page shows it within a second."),

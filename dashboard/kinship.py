@@ -99,6 +99,8 @@ class Kinship:
         head = choose(board, run).run
         key = (None, "") if head is None else (head.id, f"{head.task_id} {head.arithmetic} {head.created_at}")
         with self._lock:
+            # Others may have grown it since this board's first question: nothing in it may be newer than the board.
+            board.look()
             held = self._held.pop(key, None)
             held = _read(board, head) if held is None else _refreshed(board, held)
             # At the end: the run asked for last is the last to be let go.

@@ -4,8 +4,6 @@ import asyncio
 import os
 from pathlib import Path
 
-import msgspec
-
 from dashboard.errors import RefusedError
 from node.orders import MOST_BYTES, Answer, Order, decode_answer, line_of_order
 
@@ -32,7 +30,12 @@ async def ask_node(path: Path, order: Order) -> Answer | None:
         raise RefusedError(f"the node gave no answer within {_DEADLINE_S:g} s. Try again.", 504) from error
     except (FileNotFoundError, ConnectionRefusedError):
         return None
-    except (OSError, ValueError, msgspec.DecodeError) as error:
+    except (BlockingIOError, ConnectionError) as error:
+        # asyncio takes a full queue of callers for a connection, and loses it with the first byte.
+        raise RefusedError(
+            "the node has as many orders before it as it takes at a time, or has just ended. Try again.", 503
+        ) from error
+    except (OSError, ValueError) as error:
         raise RefusedError(
             f"the node's socket {path.name} gave no answer that this eqmesh knows ({error}). Use the eqmesh that the "
             "node runs, as the user who started it.",

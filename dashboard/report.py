@@ -258,7 +258,7 @@ def _integers(kin: Kin, held: Held) -> dict[str, tuple[Sequence[int], int]]:
         "p1": ([at - parent if parent >= 0 else 0 for at, parent in enumerate(kin.first)], 3),
         "p2": ([at - parent if parent >= 0 else 0 for at, parent in enumerate(kin.second)], 3),
         "birth": (
-            [min(0xFFFF, one - before) for one, before in zip(born, (0, *born[:-1]), strict=True)],
+            [min(0xFFFF, one - before) for one, before in zip(born, (0, *born)[: len(born)], strict=True)],
             2,
         ),
         "operator": (kin.operator, 1),

@@ -160,7 +160,7 @@ async def _take_order(stream: trio.SocketStream, obey: Obey) -> None:
     ):
         try:
             answer: Answer = await obey(decode_order(await _line(stream))) or Done()
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             answer = Refused(why=f"this node does not know the order: {error}. Use the eqmesh that it runs.")
         except EqmeshError as error:
             answer = Refused(why=str(error))
@@ -209,6 +209,10 @@ def _nobody(path: Path, error: OSError) -> None:
     """Pass over what says that no node is at `path`. Raises ControlError for any other reason."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         return  # no node could listen there either
+    if error.errno == errno.EAGAIN:
+        raise ControlError(
+            f"the node at {path} has as many orders before it as it takes at a time. Try again."
+        ) from error
     if error.errno not in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTSOCK):
         raise ControlError(
             f"the node's socket {path} cannot be reached: {error.strerror}. It takes orders of its owner alone."

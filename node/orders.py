@@ -3,7 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -118,15 +118,24 @@ Answer = Done | Refused | NodeState
 _orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 
+T = TypeVar("T")
+
 
 def decode_order(line: bytes) -> Order:
     """The order that a line of JSON holds. Raises msgspec.DecodeError."""
-    return _orders.decode(line)
+    return _decoded(_orders, line)
 
 
 def decode_answer(line: bytes) -> Answer:
     """The answer that a line of JSON holds. Raises msgspec.DecodeError."""
-    return _answers.decode(line)
+    return _decoded(_answers, line)
+
+
+def _decoded(decoder: "msgspec.json.Decoder[T]", line: bytes) -> T:
+    try:
+        return decoder.decode(line)
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise msgspec.DecodeError(f"it is no plain JSON ({error})") from error
 
 
 def line_of_order(order: Order) -> bytes:

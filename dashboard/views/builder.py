@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dashboard.context import json, page, read
+from dashboard.context import body_of, json, page, read
 from dashboard.errors import RefusedError
 from dashboard.plain import plain
 from node.errors import NotFoundError
@@ -93,10 +93,7 @@ async def _body(request: Request, kind: type[T]) -> T:
     body = await request.body()
     if len(body) > _MOST_BYTES:
         raise RefusedError(f"a genome's form has at most {_MOST_BYTES} bytes, got {len(body)}.", 413)
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise RefusedError(f"the builder was given something else than it takes: {error}") from error
+    return await body_of(request, kind, "the builder")
 
 
 routes = [

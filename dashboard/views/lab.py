@@ -1,14 +1,13 @@
 """The lab: a stream of what a small network does while it trains, and the orders that switch its settings."""
 
 from collections.abc import AsyncIterator
-from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from dashboard.context import context_of, json, page
+from dashboard.context import body_of, context_of, json, page
 from dashboard.errors import RefusedError
 from dashboard.plain import plain
 from node.errors import NotFoundError
@@ -16,7 +15,7 @@ from node.lab import MOST_VIEWERS, Ended, Frame, Lab, LabError, controls, settin
 
 __all__ = ["routes"]
 
-T = TypeVar("T")
+_TAKER = "the lab"
 
 
 class _Given(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,23 +69,16 @@ async def _order(request: Request) -> Response:
     lab, name = _lab(request), request.path_params["order"]
     try:
         if name == "pace":
-            pace = await _body(request, _Pace)
+            pace = await body_of(request, _Pace, _TAKER)
             await lab.pace(pace.steps_per_s, once=pace.once)
         elif name in ("set", "restart"):
-            settings = settings_of((await _body(request, _Given)).settings)
+            settings = settings_of((await body_of(request, _Given, _TAKER)).settings)
             await (lab.set if name == "set" else lab.restart)(settings)
         else:
             raise NotFoundError(f"the lab does not know {name[:40]!r}. It takes set, restart and pace.")
     except LabError as error:
         raise RefusedError(str(error), 409) from error
     return json({"done": name})
-
-
-async def _body(request: Request, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.body() or b"{}", type=kind)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise RefusedError(f"the lab was given something else than it takes: {error}") from error
 
 
 def _allowed(request: Request) -> bool:

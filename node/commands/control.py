@@ -93,7 +93,7 @@ def queue(
         raise ControlError(f"the genome's JSON may have {MOST_BYTES} bytes, {file} has more.")
     try:
         document = msgspec.json.decode(body, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ControlError(
             f"{file} must hold a genome as JSON: {error}. `eqmesh genome export` writes one."
         ) from error

@@ -27,7 +27,7 @@ def genome_of_file(path: Path) -> Genome:
         raise NotFoundError(f"a genome's file has at most {MOST_BYTES} bytes, {path} has {len(body)}.")
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotFoundError(
             f"{path} is no JSON: {error}. `eqmesh genome export` writes such a file."
         ) from error

@@ -130,7 +130,7 @@ def search(store: Path) -> None:
         },
         check=True,
         capture_output=True,
-        timeout=150,
+        timeout=500,
     )
 
 

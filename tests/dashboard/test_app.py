@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import socket
 import socketserver
 import sqlite3
 import struct
 import threading
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -297,6 +298,23 @@ def test_without_a_node_an_order_says_how_to_start_one(searched: Path, tmp_path:
         assert answer.status_code == 409 and "eqmesh search" in answer.json()["error"]
 
 
+def test_a_node_with_too_many_callers_is_busy_and_not_foreign(searched: Path, tmp_path: Path) -> None:
+    waiting = []
+    with socket.socket(socket.AF_UNIX) as bound, make_client(searched, socket=tmp_path / "s") as client:
+        bound.bind(os.fspath(tmp_path / "s"))
+        bound.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                waiting.append(socket.socket(socket.AF_UNIX))
+                waiting[-1].settimeout(0)
+                waiting[-1].connect(os.fspath(tmp_path / "s"))
+        answer = client.post("/command/pause")
+        for each in waiting:
+            each.close()
+    assert answer.status_code == 503, answer.text
+    assert "as many orders" in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("name", "body", "status"),
     [
@@ -307,6 +325,7 @@ def test_without_a_node_an_order_says_how_to_start_one(searched: Path, tmp_path:
         ("verify", b'{"target":"abcdef","order":"stop"}', 400),
         ("queue", b"[]", 400),
         ("queue", b"\xff", 400),
+        ("queue", b'{"genome":' + b'{"a":' * 2000 + b"1" + b"}" * 2001, 400),
         ("pause", b'{"more":1}', 400),
     ],
 )

@@ -18,9 +18,10 @@ from dashboard.report import bundle, make_report, report_of
 from genome import Genome
 from node.store.board import Board
 from node.store.records import Reader
+from node.store.writer import Writer
 from tests.dashboard.conftest import OpenPage, axe, make_client, serving
 from tests.node.conftest import Eqmesh, eqmesh
-from tests.support.bigstore import make_big_store
+from tests.support.bigstore import make_big_store, spec
 
 __all__ = ["eqmesh"]
 
@@ -169,6 +170,18 @@ def test_the_page_gives_the_file(big: Path) -> None:
         assert answer.headers["content-disposition"] == 'attachment; filename="eqmesh-digits-run1.html"'
         assert opened(answer.text)[0]["content"]["count"] == COUNT
         assert client.get("/export/file?redact=perhaps").status_code == 400
+
+
+@pytest.mark.parametrize("with_run", [False, True])
+def test_a_store_without_births_has_a_file_too(tmp_path: Path, with_run: bool) -> None:
+    with Writer(tmp_path / "s.db", now=lambda: 1.0) as writer:
+        if with_run:
+            writer.begin_run(spec())
+    with make_client(tmp_path / "s.db") as client:
+        assert client.get("/export").status_code == 200
+        answer = client.get("/export/file")
+    assert answer.status_code == 200
+    assert opened(answer.text)[0]["content"]["count"] == 0
 
 
 def test_the_command_writes_the_file(eqmesh: Eqmesh, big: Path, tmp_path: Path) -> None:

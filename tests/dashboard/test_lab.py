@@ -190,7 +190,7 @@ def test_the_process_is_gone_when_the_server_is(searched: Path) -> None:
     before = labs()
     with serving(searched) as served:
         port = int(served.base.rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
         connection.request("GET", "/api/lab/stream", headers={"Authorization": f"Bearer {TOKEN}"})
         answer = connection.getresponse()
         assert (answer.status, answer.getheader("content-type", "").split(";")[0]) == (

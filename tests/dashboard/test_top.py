@@ -129,12 +129,12 @@ def test_a_server_prints_its_address_and_ends_while_a_page_listens(
     base = address.partition("/?token=")[0]
     assert address == f"{base}/?token={TOKEN}" and base.startswith("http://127.0.0.1:")
     asked = urllib.request.Request(f"{base}/events", headers={"Authorization": f"Bearer {TOKEN}"})  # noqa: S310
-    with urllib.request.urlopen(asked, timeout=20) as stream:  # noqa: S310
+    with urllib.request.urlopen(asked, timeout=120) as stream:  # noqa: S310
         assert stream.readline() == b"retry: 1000\n"
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(base, timeout=20)  # noqa: S310
+            urllib.request.urlopen(base, timeout=120)  # noqa: S310
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=500)
     assert process.returncode == 130
     assert "Traceback" not in err
     with sqlite3.connect(store) as connection:
@@ -155,6 +155,13 @@ def test_what_cannot_be_served_says_why(
 ) -> None:
     code, _, err = call(capfd, "dashboard", "serve", "--port", "0", "--store", str(searched), *options)
     assert code == 1 and why in err
+
+
+@pytest.mark.parametrize("port", ["70000", "-1"])
+def test_what_is_no_port_is_refused(searched: Path, capfd: pytest.CaptureFixture[str], port: str) -> None:
+    code, _, err = call(capfd, "dashboard", "serve", "--port", port, "--store", str(searched))
+    assert (code, "Traceback" in err) == (1, False)
+    assert f"--port must lie in 0..65535, got {port}" in err
 
 
 def test_without_the_extra_the_command_says_what_to_install(

@@ -12,7 +12,7 @@ from evaluator.tasks.data import list_datasets
 from tests.docs.pages import PAGES, Block, blocks
 
 RUN = ("console", "python")
-DEADLINE_S = 150
+DEADLINE_S = 500
 MARK = "@@ command "
 # A page that takes minutes is run in two parts: the second begins here, after the page's first example, which makes the
 # store that all others read.

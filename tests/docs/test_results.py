@@ -108,7 +108,7 @@ def test_a_benchmark_runs_and_writes_its_report(script: str, state: Path, tmp_pa
         env={**os.environ, "EQMESH_STATE_DIR": str(state), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=500,
         check=False,
     )
     assert found.returncode == 0, found.stderr

@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
             command,
             check=True,
             capture_output=True,
-            timeout=120,
+            timeout=500,
             env={**os.environ, "PYTHONHASHSEED": hashing, "OMP_NUM_THREADS": "1"},
         ).stdout
         for hashing in ("1", "2")

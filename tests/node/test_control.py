@@ -17,6 +17,7 @@ from genome import Genome
 from node import control
 from node.commands.control import _lines
 from node.orders import (
+    MOST_BYTES,
     Answer,
     Done,
     NodeState,
@@ -29,6 +30,7 @@ from node.orders import (
     Stop,
     Verify,
     control_path,
+    decode_answer,
     decode_order,
     line_of_order,
 )
@@ -123,7 +125,7 @@ async def running(settings: Settings, first: int = 3) -> AsyncIterator[Running]:
         found.result = await run_search(settings, watched)
         found.done.set()
 
-    with trio.fail_after(100):
+    with trio.fail_after(300):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(search)
             await watched.after(first)
@@ -275,6 +277,32 @@ def test_a_line_that_is_no_order_is_not_taken_for_one(line: bytes) -> None:
         decode_order(line)
 
 
+@pytest.mark.parametrize(
+    "line", [b"\xff", b'{"order":"\xff"}', b'{"order":"queue","genome":' + b'{"a":' * 2000]
+)
+def test_bytes_that_are_no_json_are_refused_as_such(line: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_order(line)
+
+
+async def test_no_line_ends_the_search(settings: Callable[..., Settings]) -> None:
+    nested = b'{"a":' * 990 + b"1" + b"}" * 990
+    lines = [
+        b"\xff",
+        b'{"order":"queue","genome":' + nested + b"}",
+        b'{"order":"queue","genome":' + b"[" * 5000,
+    ]
+    async with running(settings()) as search:
+        for line in lines:
+            async with await trio.open_unix_socket(search.path) as stream:
+                await stream.send_all(line + b"\n")
+                answer = decode_answer(await stream.receive_some(MOST_BYTES))
+            assert isinstance(answer, Refused)
+        assert isinstance(await search.order(Status()), NodeState)
+        await search.order(Resume())
+        await search.order(Stop())
+
+
 def test_what_a_search_does_is_shown() -> None:
     state = NodeState(
         doing="paused", run=2, task="digits", evaluations=7, limit=None, training=1, queued=3, mesh=True
@@ -295,6 +323,8 @@ def test_without_a_search_an_order_says_how_to_start_one(eqmesh: Eqmesh, verb: l
 def test_the_commands_check_what_they_are_given(eqmesh: Eqmesh, tmp_path: Path) -> None:
     assert "six digits" in eqmesh("control", "verify", "xyz")[2]
     (tmp_path / "g.json").write_text("[1]")
+    assert "genome as JSON" in eqmesh("control", "queue", "g.json")[2]
+    (tmp_path / "g.json").write_text('{"a":' * 2000)
     assert "genome as JSON" in eqmesh("control", "queue", "g.json")[2]
     (tmp_path / "g.json").write_text("x" * 70_000)
     assert "bytes" in eqmesh("control", "queue", "g.json")[2]

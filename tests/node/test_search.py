@@ -41,7 +41,7 @@ def eqmesh(folder: Path, *arguments: str, code: int = 0) -> subprocess.Completed
         env=environment(folder),
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=500,
         check=False,
     )
     assert found.returncode == code, found.stderr
@@ -88,7 +88,7 @@ def kill_when(folder: Path, arguments: tuple[str, ...], evaluations: int, number
             break
     process.stderr.read()
     process.stderr.close()
-    return process.wait(timeout=30)
+    return process.wait(timeout=500)
 
 
 def test_a_search_finds_a_front_and_says_what_it_did(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_second_search_on_a_busy_store_is_told_so(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=500) == 130
     assert "another eqmesh" in said
 
 

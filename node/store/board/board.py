@@ -31,7 +31,8 @@ class BoardError(StoreError):
 class Board:
     """A short look at a store: `connection` is read-only, and a question that takes longer than `most_s` is given up.
 
-    Use as a context manager, from one thread at a time. Raises BoardError.
+    Use as a context manager, from one thread at a time. All that is asked within sees the store as it was at the
+    first question, however much a search adds meanwhile. Raises BoardError.
     """
 
     def __init__(self, path: Path, *, most_s: float = 20.0) -> None:
@@ -47,7 +48,14 @@ class Board:
         self.connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
 
     def __enter__(self) -> Self:
+        self.look()
         return self
+
+    def look(self) -> None:
+        """See the store as it is now: from the next question to the next look, what others write is not seen."""
+        if self.connection.in_transaction:
+            self.connection.execute("COMMIT")
+        self.connection.execute("BEGIN")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None

@@ -271,26 +271,21 @@ def _scores(board: Board, kin: Kin) -> Iterator[tuple[str, str, dict[str, float]
     if kin.run is None:
         return
     after = kin.last_evaluation
-    # One transaction for both: what a writer adds meanwhile must not be half seen.
-    board.connection.execute("BEGIN")
-    try:
-        found = board.connection.execute(_OBJECTIVES, (after,))
-        ahead: tuple[int, str, float] | None = next(found, None)
-        for id_, genome, purpose, failed in board.connection.execute(
-            _EVALUATIONS, (after, kin.run.task_id, kin.run.arithmetic)
-        ):
-            values: dict[str, float] = {}
-            # Both go by the evaluation's number, so that one pass over each is enough.
-            while ahead is not None and ahead[0] <= id_:
-                if ahead[0] == id_:
-                    values[ahead[1]] = ahead[2]
-                ahead = next(found, None)
-            yield genome, purpose, None if failed else values
-        # Also past those of other runs, so that nobody walks over them again.
-        (last,) = board.connection.execute("SELECT coalesce(max(id), 0) FROM evaluation").fetchone()
-        kin.last_evaluation = max(after, last)
-    finally:
-        board.connection.execute("COMMIT")
+    found = board.connection.execute(_OBJECTIVES, (after,))
+    ahead: tuple[int, str, float] | None = next(found, None)
+    for id_, genome, purpose, failed in board.connection.execute(
+        _EVALUATIONS, (after, kin.run.task_id, kin.run.arithmetic)
+    ):
+        values: dict[str, float] = {}
+        # Both go by the evaluation's number, so that one pass over each is enough.
+        while ahead is not None and ahead[0] <= id_:
+            if ahead[0] == id_:
+                values[ahead[1]] = ahead[2]
+            ahead = next(found, None)
+        yield genome, purpose, None if failed else values
+    # Also past those of other runs, so that nobody walks over them again.
+    (last,) = board.connection.execute("SELECT coalesce(max(id), 0) FROM evaluation").fetchone()
+    kin.last_evaluation = max(after, last)
 
 
 def ids_at(board: Board, kin: Kin, places: Iterable[int]) -> dict[int, str]:

@@ -409,7 +409,6 @@ def digits() -> IncrementalData:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_preset_for_digits_remembers_all_ten_classes(tmp_path: Path) -> None:
     found: dict[str, list[ClassifierResult]] = {
         variant: [run_classifier(digits(), variant, seed, CLASSIFIER_DIGITS, tmp_path) for seed in range(3)]

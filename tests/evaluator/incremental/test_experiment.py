@@ -352,7 +352,6 @@ def test_what_does_not_fit_the_data_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_preset_for_digits_learns_all_ten_classes(tmp_path: Path) -> None:
     data = incremental_data(resolve("digits").load(), "digits")
     found = {variant: run_neurogenesis(data, variant, 0, DIGITS, tmp_path) for variant in VARIANTS}

@@ -60,7 +60,7 @@ async def test_a_cancelled_experiment_ends_its_process_and_goes_on_where_it_was(
     before, whole, broken = children(), tmp_path / "whole", tmp_path / "broken"
     await learn_all([asked(whole, "ndl+ir")], workers=1, **GIVEN)
     folder = run_folder(broken, "ndl+ir", 0)
-    with trio.fail_after(120), standard_error() as told:
+    with trio.fail_after(300), standard_error() as told:
         async with told, trio.open_nursery() as nursery:
             nursery.start_soon(lambda: learn_all([asked(broken, "ndl+ir")], workers=1, **GIVEN))
             said = b""

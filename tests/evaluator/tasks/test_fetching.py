@@ -344,7 +344,7 @@ print(fetch("tiny").sources)
 def test_two_processes_may_fetch_at_once(tiny, server, own_folder):
     import msgspec
 
-    both = threading.Barrier(2, timeout=60)
+    both = threading.Barrier(2, timeout=240)
 
     def together(content: bytes):
         def answer(handler) -> None:
@@ -361,7 +361,7 @@ def test_two_processes_may_fetch_at_once(tiny, server, own_folder):
     options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, **options) as first, subprocess.Popen(words, **options) as second:
         for process in (first, second):
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=240)
             assert process.returncode == 0, err
             assert out.count(server.url) == 2
     assert sorted(server.asked) == ["/alpha.gz"] * 2 + ["/beta.gz"] * 2

@@ -38,7 +38,7 @@ def compiler() -> str | None:
         return None
     probe = subprocess.run(
         [found, "-x", "c++", "-fsyntax-only", "-"],
-        input="_Float16 half;", text=True, capture_output=True, timeout=60, check=False,
+        input="_Float16 half;", text=True, capture_output=True, timeout=240, check=False,
     )  # fmt: skip
     return found if probe.returncode == 0 else None
 
@@ -86,6 +86,6 @@ class Emulation:
             flags = (*plan.options, *FLAGS, "-I", str(HERE), "-include", "emulation.hpp")
             subprocess.run(
                 [found, *flags, "-x", "c++", "-", "-o", str(path)],
-                input=text, text=True, check=True, timeout=120,
+                input=text, text=True, check=True, timeout=500,
             )  # fmt: skip
         return path

@@ -110,7 +110,7 @@ def _disassembled(cubin: bytes) -> tuple[str, str]:
         texts = [
             subprocess.run(
                 [str(tools / tool), *options, str(path)],
-                capture_output=True, text=True, check=True, timeout=60,
+                capture_output=True, text=True, check=True, timeout=240,
             ).stdout
             for tool, options in (("nvdisasm", ["-c"]), ("cuobjdump", ["-res-usage"]))
         ]  # fmt: skip

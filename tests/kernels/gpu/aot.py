@@ -304,7 +304,7 @@ def _disassembled(cubin: bytes) -> tuple[str, str]:
                 capture_output=True,
                 text=True,
                 check=True,
-                timeout=60,
+                timeout=240,
             ).stdout
             for tool, options in (("nvdisasm", ["-c"]), ("cuobjdump", ["-res-usage"]))
         ]

@@ -46,5 +46,5 @@ def child(
         environment["TRITON_CACHE_DIR"] = str(cache)
     return subprocess.run(
         [sys.executable, "-m", *arguments],
-        cwd=root, env=environment, capture_output=True, text=True, timeout=170, check=False,
+        cwd=root, env=environment, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip

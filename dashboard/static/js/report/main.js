@@ -36,7 +36,7 @@ function facts(header) {
   return h(
     "dl",
     { className: "facts" },
-    header.facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]),
+    header.facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value)))),
   );
 }
 
@@ -73,7 +73,7 @@ function front(host, file) {
     host,
     h("div", { className: "row" }, pick("Across", across, (k) => ((across = k), redraw())), pick("Up", up, (k) => ((up = k), redraw()))),
     chart,
-    h("details", {}, h("summary", {}, `The front's ${members.length} genomes`), h("div", { className: "scroll", tabindex: 0, role: "region", "aria-label": "Front" }, frontTable(file, members))),
+    h("details", {}, h("summary", {}, members.length === 1 ? "The front's one genome" : `The front's ${members.length} genomes`), h("div", { className: "scroll", tabindex: 0, role: "region", "aria-label": "Front" }, frontTable(file, members))),
   ); // prettier-ignore
 }
 
