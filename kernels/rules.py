@@ -117,8 +117,8 @@ class OptimizerSettings:
     (per unit of rate), of weights and biases alike; `ns_steps` the Newton-Schulz iterations of muon and `bias_rate`
     the Adam rate of its biases and of dion's. `rank_fraction` is the share of the smaller side of a matrix that dion's
     updates span, and `error_feedback` the share of what they leave out that comes back later. `spectral_cap` bounds
-    the spectral norm of every state-to-state weight after each step. Adam uses betas .9 and .999 and epsilon 1e-8
-    (Kingma & Ba 2015).
+    the spectral norm of every state-to-state weight after each step, feedback weights of its own included. Adam uses
+    betas .9 and .999 and epsilon 1e-8 (Kingma & Ba 2015).
     """
 
     name: OptimizerName = "adam"

@@ -4,12 +4,12 @@ The norm of the state-to-state weights sets how fast a network settles; clipping
 leaves the rest of the matrix alone, where rescaling it would shrink what is learned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["ExactCap", "SpectralCap", "make_cap", "spectral_norm"]
+__all__ = ["SLACK", "ExactCap", "MaskedCap", "SpectralCap", "make_cap", "scaled_within", "spectral_norm"]
 
 # Up to this side a decomposition costs no more than an iteration.
 EXACT_SIDE = 64
@@ -32,9 +32,29 @@ def spectral_norm(matrix: Tensor) -> Tensor:
     """
     finite = finite_networks(matrix)
     wide = torch.where(finite[..., None, None], matrix, 0.0).double()
-    gram = wide @ wide.mT if matrix.shape[-2] <= matrix.shape[-1] else wide.mT @ wide
-    values: Tensor = torch.linalg.eigvalsh(gram)
+    values: Tensor = torch.linalg.eigvalsh(smaller_gram(wide))
     return torch.where(finite, values[..., -1].clamp_min(0.0).sqrt(), torch.nan)
+
+
+def smaller_gram(wide: Tensor) -> Tensor:
+    """Return M M^T or M^T M of `wide` (..., rows, columns), whichever is smaller: both have its squared values."""
+    return wide @ wide.mT if wide.shape[-2] <= wide.shape[-1] else wide.mT @ wide
+
+
+def scaled_within(matrix: Tensor, cap: float) -> Tensor:
+    """Return `matrix` (rows, columns) times min(1, cap/sigma), sigma its spectral norm: its levels stay as many.
+
+    A matrix that is not finite throughout comes back as it is.
+    """
+    if not bool(finite_networks(matrix)):
+        return matrix
+    gram = smaller_gram(matrix.double())
+    # cap^2 - M M^T has a Cholesky factor where every singular value is below the cap: a fraction of what sigma costs.
+    _, beyond = torch.linalg.cholesky_ex(cap * cap * torch.eye(len(gram), dtype=gram.dtype) - gram)
+    if not int(beyond):
+        return matrix
+    sigma = float(torch.linalg.eigvalsh(gram)[-1].clamp_min(0.0).sqrt())
+    return matrix * min(1.0, cap / sigma)
 
 
 def finite_networks(weight: Tensor) -> Tensor:
@@ -183,3 +203,34 @@ class SpectralCap:
             mapped = factor * (weight.mT @ (weight @ current)) - current
             last, current = current, 2.0 * mapped - last
         return current
+
+
+class MaskedCap:
+    """Holds one matrix (rows, columns) to `cap` where it is felt through a 0/1 `mask` of its shape alone.
+
+    A clip writes off the mask, and without what it wrote there the norm is above the cap again: what is off the mask is
+    erased before and after, and what passes the cap then is scaled back to it. `make` gives the clip.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        mask: Tensor,
+        cap: float,
+        make: Callable[[Tensor, Sequence[float]], ExactCap | SpectralCap] = make_cap,
+    ) -> None:
+        self._weight, self._mask, self._cap = weight, mask, cap
+        weight.mul_(mask)
+        self._clip = make(weight, [cap])
+        self.slots = self._clip.slots
+        self._erase()
+
+    def apply(self) -> None:
+        """Clip what has passed the cap on the mask."""
+        self._weight.mul_(self._mask)
+        self._clip.apply()
+        self._erase()
+
+    def _erase(self) -> None:
+        self._weight.mul_(self._mask)
+        self._weight.copy_(scaled_within(self._weight, self._cap))

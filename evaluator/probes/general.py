@@ -7,12 +7,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.build import general_rule_of, rule_of, structure_of, topology_of
+from evaluator.build import general_rule_of, optimizer_of, rule_of, structure_of, topology_of
 from evaluator.probes.subject import Network, Samples, Subject, one_hot
 from evaluator.shape import Shape, is_plain, shape_of
 from evaluator.tasks import DatasetTask
 from genome import Value
 from kernels import Relaxation
+from kernels.general.bounds import spectral_bounds
 from kernels.general.network import Network as Couplings
 from kernels.general.rules import GeneralRule
 from kernels.general.structure import Structure
@@ -114,9 +115,11 @@ def subject_of(values: Mapping[str, Value], task: DatasetTask, parameters: Mappi
         topology = topology_of(values, inputs=task.inputs, classes=task.classes)
         return Network(topology, parameters, rule_of(values))
     rule = general_rule_of(values)
+    structure = structure_of(values, inputs=task.inputs, classes=task.classes, image=task.image)
+    bounds = spectral_bounds(structure, optimizer_of(values).spectral_cap)
     return GeneralNetwork(
-        structure=structure_of(values, inputs=task.inputs, classes=task.classes, image=task.image),
-        met=met_weights(parameters, rule),
+        structure=structure,
+        met=met_weights(parameters, rule, bounds),
         rule=rule,
         genes=values,
         shape=shape_of(values, inputs=task.inputs, classes=task.classes, image=task.image),

@@ -5,19 +5,45 @@ weight carries forward, times how far the nudge moved the layer that it reaches.
 of their forward ones with an "f" in front, and the same shape.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.general.couplings import Dense
 from kernels.general.estimators import Learned, Update, added, bias_sum, readout_gradient
 from kernels.general.network import Network, Nudge, States
 from kernels.general.structure import feedback_name
+from kernels.learner import Array
+from kernels.randomness import uniform_integers
 from kernels.rules import Relaxation
 from kernels.topology import bias_name
 
-__all__ = ["Asymmetric", "asymmetry", "homeostasis", "untied"]
+__all__ = ["Asymmetric", "asymmetry", "feedback_values", "homeostasis", "uniform", "untied"]
+
+GRID = 2**24
+
+
+def uniform(seed: bytes, purpose: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return numbers drawn evenly from [-1, 1] by `seed` (32 bytes) and `purpose`."""
+    drawn = uniform_integers(seed, purpose, math.prod(shape), GRID)
+    return (drawn.astype(np.float64) / GRID).reshape(shape)
+
+
+def feedback_values(
+    shapes: Mapping[str, tuple[int, ...]], parameters: Mapping[str, Array], seed: bytes
+) -> dict[str, NDArray[np.float64]]:
+    """Return random feedback weights: uniform, in the spread of their forward ones, independent of them."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for name, shape in shapes.items():
+        if name.startswith("f") and name not in parameters:
+            spread = math.sqrt(3.0) * float(np.std(np.asarray(parameters[name[1:]], dtype=np.float64)))
+            found[name] = spread * uniform(seed, f"feedback/{name}", shape)
+    return found
 
 
 def untied(network: Network) -> list[Dense]:

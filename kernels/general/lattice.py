@@ -78,7 +78,7 @@ class LatticeStructure:
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:
-        """One matrix for each pair of joined layers; what is off its mask stays 0."""
+        """One matrix for each pair of joined layers; what is off its mask is never felt."""
         joined: dict[int, int] = {}
         for (_, target), mask in self.masks.items():
             joined[target] = joined.get(target, 0) + int(mask.sum(axis=1).max())

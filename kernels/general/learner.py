@@ -1,12 +1,11 @@
 """One network that learns by any rule of the family, on the CPU with torch, without autograd."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.arithmetic import Arithmetic
@@ -15,6 +14,7 @@ from kernels.diagnostics import WATCHED_SWEEPS, Diagnostics, classify
 from kernels.errors import DivergedError, KernelError
 from kernels.general.activations import Relu, make_activation
 from kernels.general.backward import Backward
+from kernels.general.bounds import feedback_caps, forward_caps, spectral_bounds
 from kernels.general.estimators import (
     Clamped,
     Continual,
@@ -24,7 +24,7 @@ from kernels.general.estimators import (
     Nudged,
     added,
 )
-from kernels.general.feedback import Asymmetric, untied
+from kernels.general.feedback import Asymmetric, feedback_values, uniform, untied
 from kernels.general.heads import HeadedStructure, membership
 from kernels.general.holomorphic import Holomorphic
 from kernels.general.network import Motion, Network, Nudge, States
@@ -45,16 +45,14 @@ from kernels.learner import (
 )
 from kernels.making import make_optimizers
 from kernels.parameters import Parameters
-from kernels.randomness import uniform_integers
 from kernels.rules import OptimizerSettings, Relaxation
 from kernels.slots import Remembers, load_state, read_state
-from kernels.spectral import make_cap, spectral_norm
+from kernels.spectral import spectral_norm
 from kernels.topology import Topology, bias_name
 
 __all__ = ["GeneralLearner", "estimator_of"]
 
 BACKEND = "torch-cpu"
-GRID = 2**24
 
 
 @dataclass(frozen=True)
@@ -163,22 +161,25 @@ class GeneralLearner:
         self._heads = membership(heads).to(self._arithmetic.dtype) if heads else None
         shapes = shapes_of(structure, rule)
         check_values(Shapes({n: s for n, s in shapes.parameter_shapes.items() if n[0] != "f"}), parameters)
-        values = {**feedback_values(shapes, parameters, seed), **parameters}
+        values = {**feedback_values(shapes.parameter_shapes, parameters, seed), **parameters}
         check_values(shapes, values)
         with torch.inference_mode():
             self._parameters = Parameters(shapes, self._arithmetic, [values])
             self._optimizers = make_optimizers(self._parameters, [optimizer], units=[1.0])
-            self._caps = []
-            if optimizer.spectral_cap is not None:
-                for weight in structure.weights:
-                    if weight.recurrent:
-                        view = self._parameters.views[weight.name].value
-                        self._caps.append(make_cap(view, [optimizer.spectral_cap]))
+            self._bounds = spectral_bounds(structure, optimizer.spectral_cap)
             self._ticks = Ticks()
             self._scale = 1.0
             self._healthy = True
             self._network = self._build()
+            tensors = {name: view.value for name, view in self._parameters.views.items()}
+            self._caps = forward_caps(self._bounds, tensors, self._network.couplings)
+            back = feedback_caps(self._bounds, tensors, self._network.couplings)
+            # What stays random has been clipped once, and rests.
+            self._back_caps = [] if rule.feedback == "fixed" else back
             self._weights_moved()
+
+    def _value(self, name: str) -> Tensor:
+        return self._parameters.views[name].value
 
     def _build(self) -> Network:
         views = {name: view.value for name, view in self._parameters.views.items()}
@@ -203,9 +204,9 @@ class GeneralLearner:
         for coupling in self._network.couplings:
             coupling.forget()
         for name, met in self._met.items():
-            master = self._parameters.views[name].value
+            master = self._value(name)
             if met is not master:
-                met.copy_(quantised(master, self.rule.weight_bits))
+                met.copy_(quantised(master, self.rule.weight_bits, self._bounds.get(name)))
 
     def _update(self, gradient: Gradient) -> None:
         """Step by a mean gradient; names that it does not hold have none."""
@@ -216,28 +217,45 @@ class GeneralLearner:
             else:
                 view.zero_()
         self._healthy = self._healthy and bool(torch.isfinite(self._parameters.gradient).all())
-        followed = self._followed()
-        before = {name: self._parameters.views[name].value.clone() for name in followed}
+        before = self._followed()
+        # Feedback that has no gradient takes no step either: a weight decay of the optimizer is not the rule's.
+        backs = () if self.rule.feedback == "homeostatic" else tuple(map(feedback_name, before))
+        kept = {name: self._value(name).clone() for name in backs}
         for optimizer in self._optimizers:
             optimizer.update(self._scale)
-        self._follow(followed, before)
-        for cap in self._caps:
-            cap.apply()
+        for name, value in kept.items():
+            self._value(name).copy_(value)
+        self._finish_step(before)
+        self._approach(before)
+        for back_cap in self._back_caps:
+            back_cap.apply()
         self._ticks.count += 1
         self._weights_moved()
 
-    def _followed(self) -> list[str]:
-        return list(dict.fromkeys(coupling.name for coupling in untied(self._network)))
+    def _followed(self) -> dict[str, Tensor]:
+        """Return copies of the weights that have feedback weights of their own, as they are before a step."""
+        names = dict.fromkeys(coupling.name for coupling in untied(self._network))
+        return {name: self._value(name).clone() for name in names}
 
-    def _follow(self, names: Sequence[str], before: Mapping[str, Tensor]) -> None:
-        """Let the feedback weights follow, as the rule says; those that learn have stepped with the others."""
+    def _finish_step(self, before: Mapping[str, Tensor]) -> None:
+        """Cap what has stepped, and let Kolen-Pollack's B take the steps that W has taken: B <- B + W - W_before.
+
+        After the caps: steps that these take back would else stay in B alone, which then grows without bound.
+        """
+        for cap in self._caps:
+            cap.apply()
+        if self.rule.feedback == "kolen-pollack":
+            for name, old in before.items():
+                self._value(feedback_name(name)).add_(self._value(name) - old)
+
+    def _approach(self, names: Iterable[str]) -> None:
+        """Take feedback weights nearer to their forward ones, as the rule says; those that learn have stepped alike."""
         rate, kind = self.rule.feedback_rate, self.rule.feedback
         for name in names:
-            weight = self._parameters.views[name].value
-            back = self._parameters.views[feedback_name(name)].value
+            weight, back = self._value(name), self._value(feedback_name(name))
             if kind == "kolen-pollack":
                 decay = 1.0 - rate * self._scale
-                back.add_(weight - before[name]).mul_(decay)
+                back.mul_(decay)
                 weight.mul_(decay)
             elif kind == "mirror":
                 noise = self._noise((weight.shape[1], weight.shape[1]), name)
@@ -284,7 +302,7 @@ class GeneralLearner:
         return StepReport(learned.free_steps, learned.nudged_steps, learned.residual, self._healthy)
 
     def _sleep(self) -> None:
-        """Settle from noise and unlearn what comes: W <- W - rate <s_l s_{l-1}^T>."""
+        """Settle from noise and unlearn what comes: W <- W - rate <s_l s_{l-1}^T>; so does Kolen-Pollack's B."""
         sleep = self.rule.sleep
         assert sleep is not None
         rows = min(self._batch, 64)
@@ -297,13 +315,15 @@ class GeneralLearner:
             self.rule.free.scheme, self.rule.free.order, sleep.steps, step_size=self.rule.free.step_size
         )
         states = self._network.relax(start, x, Nudge(), relaxation).states
+        before = self._followed()
         for coupling in self._network.couplings:
             if coupling.target in self._network.state_layers:
                 low = self._network.layer(states, x, coupling.source)
                 dreamt = coupling.product(low, states[coupling.target]) / rows
-                self._parameters.views[coupling.name].value.sub_(sleep.rate * self._scale * dreamt)
-        for cap in self._caps:
-            cap.apply()
+                self._value(coupling.name).sub_(sleep.rate * self._scale * dreamt)
+        self._finish_step(before)
+        for back_cap in self._back_caps:
+            back_cap.apply()
         self._weights_moved()
 
     @torch.inference_mode()
@@ -403,21 +423,3 @@ class GeneralLearner:
             verdict=verdict,
             period=period,
         )
-
-
-def uniform(seed: bytes, purpose: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return numbers drawn evenly from [-1, 1] by `seed` (32 bytes) and `purpose`."""
-    drawn = uniform_integers(seed, purpose, math.prod(shape), GRID)
-    return (drawn.astype(np.float64) / GRID).reshape(shape)
-
-
-def feedback_values(
-    shapes: Shapes, parameters: Mapping[str, Array], seed: bytes
-) -> dict[str, NDArray[np.float64]]:
-    """Return random feedback weights: uniform, in the spread of their forward ones, independent of them."""
-    found: dict[str, NDArray[np.float64]] = {}
-    for name, shape in shapes.parameter_shapes.items():
-        if name.startswith("f") and name not in parameters:
-            spread = math.sqrt(3.0) * float(np.std(np.asarray(parameters[name[1:]], dtype=np.float64)))
-            found[name] = spread * uniform(seed, f"feedback/{name}", shape)
-    return found

@@ -70,16 +70,20 @@ class Silenced(Network):
         return states
 
 
-def met_weights(parameters: Mapping[str, Array], rule: GeneralRule) -> dict[str, Array]:
+def met_weights(
+    parameters: Mapping[str, Array], rule: GeneralRule, bounds: Mapping[str, float] | None = None
+) -> dict[str, Array]:
     """Return parameters as states meet them: matrices at the rule's bits of precision, biases as they are.
 
-    Rounded in float32, as the learner rounds them: the same weights fall on the same level.
+    Rounded in float32, as the learner rounds them: the same weights fall on the same level. `bounds` are those of a
+    learner with a spectral cap, as `bounds.spectral_bounds` gives them; None where it has none.
     """
+    held = bounds or {}
     found: dict[str, Array] = {}
     for name, value in parameters.items():
         array = np.asarray(value, dtype=np.float32)
         if array.ndim == 2 and rule.weight_bits != 32:
-            array = quantised(torch.from_numpy(array.copy()), rule.weight_bits).numpy()
+            array = quantised(torch.from_numpy(array.copy()), rule.weight_bits, held.get(name)).numpy()
         found[name] = array
     return found
 

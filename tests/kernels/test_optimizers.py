@@ -12,7 +12,7 @@ from kernels.exact import Exact
 from kernels.making import make_optimizers
 from kernels.muon import NewtonSchulz
 from kernels.parameters import Parameters
-from kernels.spectral import SpectralCap, make_cap, spectral_norm
+from kernels.spectral import SpectralCap, make_cap, scaled_within, spectral_norm
 from tests.kernels.networks import batch, parameters, rule, uniform
 
 TOPOLOGY = Topology((30, 21, 11, 4))
@@ -253,6 +253,19 @@ def test_the_norm_of_what_is_not_finite_is_nan() -> None:
     assert torch.isnan(found).tolist() == [True, True, True, False]
     assert found[3] == expected
     assert torch.isnan(spectral_norm(matrices[0]))
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (90, 110)], ids=str)
+def test_a_matrix_is_scaled_to_a_cap_only_where_it_passes_it(shape: tuple[int, int]) -> None:
+    matrix = torch.from_numpy(uniform("scaled", *shape) - 0.5).float()
+    norm = float(torch.linalg.svdvals(matrix.double())[0])
+    assert scaled_within(matrix, norm * (1 + 1e-6)) is matrix
+    held = scaled_within(matrix, 0.9 * norm)
+    assert float(torch.linalg.svdvals(held.double())[0]) == pytest.approx(0.9 * norm, rel=1e-6)
+    assert torch.allclose(held, 0.9 * matrix, rtol=1e-5)
+    assert not scaled_within(torch.zeros(shape), 0.5).any()
+    matrix[1, 2] = torch.nan
+    assert scaled_within(matrix, 0.1) is matrix
 
 
 def test_a_bound_that_is_no_number_does_not_save_clamping() -> None:

@@ -13,6 +13,7 @@ from evaluator.shape import is_plain
 from evaluator.tasks import resolve
 from evaluator.train import train
 from genome import preset
+from genome.spaces import FAMILY
 
 SEED = bytes(range(32))
 TASK = resolve("digits")
@@ -59,6 +60,21 @@ def subject(name: str, *, epochs: int = 0) -> Subject:
         float(np.mean(learner.predict(SAMPLES.x).argmax(axis=1) == SAMPLES.y)), abs=1e-9
     )
     return found
+
+
+def test_probes_meet_the_weights_that_the_cap_allows() -> None:
+    plain = {**dict(preset("ternary").values), "depth": 2, "width1": 24, "width2": 16}
+    values = FAMILY.genome(FAMILY.repair(plain | {"spectral": "clip", "gamma": 0.5})).values
+    learner = build(dict(values), inputs=64, classes=10, seed=SEED, arithmetic="fp32", backend="auto")
+    for start in range(0, 512, 16):
+        rows = slice(start, start + 16)
+        learner.step(DATA.train_x[rows], DATA.train_y[rows], scale=1.0)
+    found = subject_of(dict(values), TASK, learner.parameters())
+    assert isinstance(found, GeneralNetwork)
+    assert 0.45 < np.linalg.norm(found.met["w1-2"], 2) <= 0.5 * 1.001
+    assert accuracy(found, SAMPLES) == pytest.approx(
+        float(np.mean(learner.predict(SAMPLES.x).argmax(axis=1) == SAMPLES.y)), abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", OPEN)

@@ -291,3 +291,28 @@ def test_a_mean_of_filters_is_a_filter(kernel: int, sides: tuple[int, int]) -> N
     filters = weight.view(3, 2, kernel, kernel)
     convolved = torch.nn.functional.conv2d(low, filters, padding=kernel // 2)
     assert torch.allclose(coupling.up(low), torch.nn.functional.avg_pool2d(convolved, 2), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["tied", "homeostatic"])
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_cap_on_a_cube_holds_what_its_masks_let_through(optimizer: Any, kind: Any) -> None:
+    """A clip fills what is off the mask; what is left on it must keep to the cap by itself."""
+    structure = LatticeStructure(5, 4, 3, output="mse")
+    asked = rule(
+        0.2,
+        activation="tanh",
+        feedback=kind,
+        free=Relaxation(steps=4),
+        nudged=Relaxation(order="backward", steps=2),
+    )
+    settings = OptimizerSettings(optimizer, rate=0.03, spectral_cap=0.3, bias_rate=0.01)
+    one = GeneralLearner(structure, initial_values(structure, SEED, 1.0), asked, settings, batch=6)
+    x, y = data(structure)
+    for step in range(50):
+        one.step(x.astype(np.float32), y, scale=1.0)
+        values = one.parameters()
+        for (source, target), mask in structure.masks.items():
+            for name in (f"w{source}-{target}", f"fw{source}-{target}"):
+                if source and name in values:
+                    assert not values[name][~mask].any(), (step, name)
+                    assert np.linalg.norm(values[name], 2) <= 0.3 * (1 + 1e-3), (step, name)

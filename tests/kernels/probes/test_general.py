@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kernels import KernelError, OptimizerSettings, Relaxation, Topology
+from kernels.general.bounds import spectral_bounds
 from kernels.general.lattice import LatticeStructure
 from kernels.general.learner import GeneralLearner
 from kernels.general.rules import GeneralRule
@@ -156,3 +157,19 @@ def test_weights_of_few_bits_are_those_that_states_meet() -> None:
     met = met_weights(learner(DENSE, rule).parameters(), rule)
     assert all(len(np.unique(np.abs(value))) <= 2 for value in met.values() if value.ndim == 2)
     assert not torch.is_inference_mode_enabled()
+
+
+def test_weights_of_few_bits_keep_to_the_cap_as_those_of_the_learner() -> None:
+    rule = replace(RULES["ternary"], feedback="fixed")
+    values = initial_values(DENSE, SEED, 2.0)
+    settings = OptimizerSettings("sgd", rate=0.1, spectral_cap=0.5)
+    one = GeneralLearner(DENSE, values, rule, settings, batch=8, seed=SEED)
+    bounds = spectral_bounds(DENSE, 0.5)
+    assert list(bounds) == ["w1-2", "fw1-2"]
+    met = met_weights(one.parameters(), rule, bounds)
+    for name in bounds:
+        assert np.linalg.norm(met[name], 2) <= 0.5 * (1 + 1e-6)
+        assert np.linalg.norm(met_weights(one.parameters(), rule)[name], 2) > 0.5 * 1.001
+    predicted = GeneralVictim(network_of(DENSE, met, rule), rule.free).scores(X)
+    assert predicted == pytest.approx(one.predict(X.astype(np.float32)), abs=1e-5)
+    assert spectral_bounds(DENSE, None) == {}
